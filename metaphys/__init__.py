@@ -1,0 +1,1 @@
+from metaphys import ops

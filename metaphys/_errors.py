@@ -1,0 +1,49 @@
+"""How metaphys refuses bad input: name the argument, show what arrived, say the remedy."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+def refuse(
+    argument: str,
+    *,
+    expected: str,
+    got: Any,
+    remedy: str = "",
+    error: type[Exception] = ValueError,
+) -> NoReturn:
+    """Raise ``error`` with the three parts that every message of this library has.
+
+    Args:
+        argument: the argument's name as the caller wrote it.
+        expected: what it has to be, as the end of "must be ...".
+        got: what arrived; shown as it prints.
+        remedy: a sentence that says what to do instead.
+        error: the exception type (``ValueError`` for values, ``TypeError`` for kinds).
+
+    Raises:
+        error: always.
+
+    Example:
+        >>> refuse("lr", expected=">= 0", got=-0.1, remedy="Use maximize=True to ascend.")
+        Traceback (most recent call last):
+        ...
+        ValueError: `lr` must be >= 0, but got -0.1. Use maximize=True to ascend.
+    """
+    text = f"`{argument}` must be {expected}, but got {got}."
+    raise error(f"{text} {remedy}" if remedy else text)
+
+
+def check(
+    condition: bool,
+    argument: str,
+    *,
+    expected: str,
+    got: Any,
+    remedy: str = "",
+    error: type[Exception] = ValueError,
+) -> None:
+    """Do nothing where ``condition`` holds, else :func:`refuse`."""
+    if not condition:
+        refuse(argument, expected=expected, got=got, remedy=remedy, error=error)

@@ -1,0 +1,142 @@
+"""One differentiable call for every kernel: which form runs where, and how it is differentiated.
+
+A kernel is three things: a registered operator that computes (``run``), a Python statement of the
+same mathematics (``reference``) and, optionally, another kernel that is its vector-Jacobian
+product. What runs is decided in one place, :func:`wants_reference`:
+
+- the operator alone where no derivative is wanted;
+- the operator in an ``autograd.Function`` in eager code, under ``torch.func`` and under ``vmap``.
+  Its backward is the vjp kernel, itself such a Function, whose own derivative is plain autograd
+  through the reference, so that every order is right;
+- the reference under ``torch.compile`` (Inductor fuses it; the operator would be opaque there), in
+  forward mode (the jvp of a jvp through a Function is silently wrong in torch), on devices that
+  have no kernel, and where a hyper-parameter is a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+Config = tuple[Any, ...]
+Flat = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A multi-tensor operator and what is known about it.
+
+    Attributes:
+        run: ``run(config, tensors) -> tensors``: calls the registered operator.
+        reference: the same in differentiable Python.
+        residuals: ``residuals(config, inputs, outputs)``: the tensors that the vjp needs.
+        vjp: ``vjp(config, residuals, cotangents)``: cotangents of all inputs, ``None`` where an
+            input has none. Without it the derivative is that of the reference.
+    """
+
+    run: Callable[[Config, Flat], Flat]
+    reference: Callable[[Config, Flat], Flat]
+    residuals: Callable[[Config, Flat, Flat], Flat] = lambda config, inputs, outputs: inputs
+    vjp: Callable[[Config, Flat, Flat], Sequence[torch.Tensor | None]] | None = None
+
+    def __call__(self, config: Config, tensors: Flat) -> Flat:
+        if wants_reference(config, tensors):
+            return self.reference(config, tensors)
+        if not _wants_derivative(tensors):
+            return self.run(config, tensors)
+        return _Apply.apply(self, config, *tensors)
+
+
+def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether the Python statement of a kernel has to be used: see the head of this file."""
+    return (
+        torch.compiler.is_compiling()
+        or forward_mode_is_on()
+        or any(isinstance(value, torch.Tensor) for value in config)
+        or any(not tensor.is_cpu for tensor in tensors)
+    )
+
+
+def forward_mode_is_on() -> bool:
+    """Whether a dual level is open, by ``torch.func.jvp`` or ``forward_ad.dual_level``."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def _wants_derivative(tensors: Flat) -> bool:
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+class _Apply(torch.autograd.Function):
+    """The autograd and vmap rules of every kernel. Forward mode never gets here."""
+
+    @staticmethod
+    def forward(kernel: Kernel, config: Config, *tensors: torch.Tensor) -> Flat:
+        # Below autograd: straight to the operator, past the formula it has for direct callers.
+        with torch._C._AutoDispatchBelowAutograd():
+            return kernel.run(config, tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Flat) -> None:
+        kernel, config, *tensors = inputs
+        ctx.kernel, ctx.config = kernel, config
+        ctx.save_for_backward(*kernel.residuals(config, tuple(tensors), output))
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[Any, ...]:
+        kernel, saved = ctx.kernel, ctx.saved_tensors
+        if kernel.vjp is not None:
+            return None, None, *kernel.vjp(ctx.config, saved, cotangents)
+        return None, None, *reference_vjp(kernel.reference, ctx.config, saved, cotangents)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], kernel: Kernel, config: Config, *tensors: Any):
+        # Element by element, so a batch is only more elements: a leading dimension on every
+        # tensor but the step counts. Batched counts are left to the reference.
+        dims = in_dims[2:]
+        batched = [
+            _leading(tensor, dim, info.batch_size) if _is_value(tensor) else tensor
+            for tensor, dim in zip(tensors, dims)
+        ]
+        if any(not _is_value(t) and dim is not None for t, dim in zip(tensors, dims)):
+            mapped = torch.vmap(
+                lambda *each: kernel.reference(config, each), in_dims=dims, randomness="different"
+            )
+            outputs = mapped(*tensors)
+        else:
+            outputs = kernel(config, tuple(batched))
+        return outputs, (0,) * len(outputs)
+
+
+def _is_value(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point()
+
+
+def _leading(tensor: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
+    if dim is None:
+        return tensor.expand(size, *tensor.shape)
+    return tensor.movedim(dim, 0)
+
+
+def reference_vjp(
+    reference: Callable[[Config, Flat], Flat], config: Config, inputs: Flat, cotangents: Flat
+) -> list[torch.Tensor | None]:
+    """The vector-Jacobian product of ``reference`` by autograd, differentiable again."""
+    values = [index for index, tensor in enumerate(inputs) if _is_value(tensor)]
+
+    def of_values(*given: torch.Tensor) -> Flat:
+        tensors = list(inputs)
+        for index, tensor in zip(values, given):
+            tensors[index] = tensor
+        return reference(config, tuple(tensors))
+
+    _, pullback = torch.func.vjp(of_values, *(inputs[index] for index in values))
+    result: list[torch.Tensor | None] = [None] * len(inputs)
+    for index, cotangent in zip(values, pullback(tuple(cotangents))):
+        result[index] = cotangent
+    return result

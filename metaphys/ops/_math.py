@@ -1,0 +1,41 @@
+"""What the reference implementations share."""
+
+from __future__ import annotations
+
+import torch
+
+from metaphys._typing import Scalar
+
+
+def bias_corrections(beta: Scalar, count: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """``1 - beta**t`` for each leaf, in float64.
+
+    ``pow(float, int tensor)`` would be float32, which is 2e-5 wrong in a "float64" Adam.
+
+    Args:
+        beta: decay rate in [0, 1), a number or a 0-d tensor.
+        count: steps taken by each leaf, the present one included; int64 (n,).
+    """
+    base = torch.as_tensor(beta, dtype=torch.float64, device=count.device)
+    return (1.0 - torch.pow(base, count.to(torch.float64))).unbind(0)
+
+
+def masked_sqrt(x: torch.Tensor) -> torch.Tensor:
+    """√x for x ≥ 0, whose derivatives at exactly 0 are taken as 0 instead of infinite.
+
+    A gradient entry that is exactly zero makes the second moment zero; with the plain root its
+    meta-gradient would be 0 · ∞ = NaN. The inner ``where`` keeps ∞ out of the backward pass.
+    """
+    positive = x > 0
+    return torch.where(positive, torch.sqrt(torch.where(positive, x, 1.0)), 0.0)
+
+
+def masked_reciprocal(x: torch.Tensor) -> torch.Tensor:
+    """1/x for x > 0, and 0 with derivative 0 at exactly 0: see :func:`masked_sqrt`."""
+    positive = x > 0
+    return torch.where(positive, 1.0 / torch.where(positive, x, 1.0), 0.0)
+
+
+def state_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the moments of a parameter of ``dtype``: float32 for half precision."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype

@@ -1,0 +1,244 @@
+"""Adam's update as a multi-tensor operator: schema, reference, derivative, in-place form.
+
+Kingma & Ba, "Adam: a method for stochastic optimization", arXiv 1412.6980, Algorithm 1, with
+optax's ``eps_root`` inside the root:
+
+    m' = b1 m + (1 - b1) g          v' = b2 v + (1 - b2) g²
+    u  = scale · (m' / c1) / (√(v' / c2 + eps_root) + eps),    c1 = 1 - b1^t,  c2 = 1 - b2^t
+
+√ has no derivative at 0. Where v' / c2 + eps_root is exactly 0 its derivative is taken as 0, so
+that a gradient entry of exactly zero at the first step gives ∂u/∂g = scale / eps, not NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from metaphys._typing import Scalar, Tensors
+from metaphys.ops._fused import Config, Flat, Kernel
+from metaphys.ops._library import LIBRARY
+from metaphys.ops._math import bias_corrections, masked_reciprocal, masked_sqrt
+
+_HYPER = "float b1, float b2, float eps, float eps_root, float scale"
+LIBRARY.define(
+    f"adam(Tensor[] grads, Tensor[] mu, Tensor[] nu, Tensor count, {_HYPER})"
+    " -> (Tensor[], Tensor[], Tensor[])"
+)
+LIBRARY.define(
+    "adam_vjp(Tensor[] cot_updates, Tensor[] cot_mu, Tensor[] cot_nu, Tensor[] grads,"
+    f" Tensor[] mu, Tensor[] nu, Tensor count, {_HYPER}) -> (Tensor[], Tensor[], Tensor[])"
+)
+LIBRARY.define(
+    "adam_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] mu, Tensor(c!)[] nu, Tensor count,"
+    f" {_HYPER}, float weight_decay, bool decoupled, bool maximize) -> ()"
+)
+
+
+def adam_reference(
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    count: torch.Tensor,
+    b1: Scalar,
+    b2: Scalar,
+    eps: Scalar,
+    eps_root: Scalar,
+    scale: Scalar,
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    """The mathematics above, leaf by leaf, differentiable in every tensor argument."""
+    updates, new_mu, new_nu = [], [], []
+    corrections = zip(bias_corrections(b1, count), bias_corrections(b2, count))
+    for grad, m, v, (c1, c2) in zip(grads, mu, nu, corrections):
+        g = grad.to(m.dtype)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g * g
+        root = masked_sqrt(v / c2.to(v.dtype) + eps_root)
+        update = scale * (m / c1.to(m.dtype)) / (root + eps)
+        updates.append(update.to(grad.dtype))
+        new_mu.append(m)
+        new_nu.append(v)
+    return updates, new_mu, new_nu
+
+
+def adam_vjp_reference(
+    cot_updates: Tensors,
+    cot_mu: Tensors,
+    cot_nu: Tensors,
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    count: torch.Tensor,
+    b1: float,
+    b2: float,
+    eps: float,
+    eps_root: float,
+    scale: float,
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    """Cotangents of (grads, mu, nu); here ``mu`` and ``nu`` are the *new* moments."""
+    on_grads, on_mu, on_nu = [], [], []
+    corrections = zip(bias_corrections(b1, count), bias_corrections(b2, count))
+    leaves = zip(cot_updates, cot_mu, cot_nu, grads, mu, nu, corrections)
+    for cot_u, cot_m, cot_v, grad, m, v, (c1, c2) in leaves:
+        c1, c2 = c1.to(m.dtype), c2.to(v.dtype)
+        root = masked_sqrt(v / c2 + eps_root)
+        by_m = cot_u.to(m.dtype) * scale / (c1 * (root + eps))
+        on_m = cot_m + by_m
+        on_v = cot_v - by_m * m / (root + eps) * masked_reciprocal(2 * c2 * root)
+        on_grads.append(((1 - b1) * on_m + 2 * (1 - b2) * grad.to(m.dtype) * on_v).to(grad.dtype))
+        on_mu.append(b1 * on_m)
+        on_nu.append(b2 * on_v)
+    return on_grads, on_mu, on_nu
+
+
+def _adam_in_place(
+    params: Tensors,
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    count: torch.Tensor,
+    b1: float,
+    b2: float,
+    eps: float,
+    eps_root: float,
+    scale: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    signed = [-grad if maximize else grad for grad in grads]
+    if weight_decay and not decoupled:
+        signed = [g.add(p, alpha=weight_decay) for g, p in zip(signed, params)]
+    hyper = (b1, b2, eps, eps_root, scale)
+    updates, new_mu, new_nu = adam_reference(signed, mu, nu, count, *hyper)
+    for param, update in zip(params, updates):
+        if weight_decay and decoupled:
+            update = update.add(param, alpha=scale * weight_decay)
+        param.add_(update)
+    for old, new in (*zip(mu, new_mu), *zip(nu, new_nu)):
+        old.copy_(new)
+
+
+def _fresh(reference):
+    """The reference as an operator's kernel: no graph, and no output that is an input."""
+
+    def kernel(*arguments):
+        with torch.no_grad():
+            return reference(*arguments)
+
+    return kernel
+
+
+LIBRARY.impl("adam", _fresh(adam_reference), "CompositeExplicitAutograd")
+LIBRARY.impl("adam_vjp", _fresh(adam_vjp_reference), "CompositeExplicitAutograd")
+LIBRARY.impl("adam_", _fresh(_adam_in_place), "CompositeExplicitAutograd")
+
+
+def _thirds(tensors: Flat) -> tuple[Flat, Flat, Flat]:
+    n = len(tensors) // 3
+    return tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
+
+
+def _run(config: Config, tensors: Flat) -> Flat:
+    *values, count = tensors
+    outputs = torch.ops.metaphys.adam(*_thirds(tuple(values)), count, *config)
+    return (*outputs[0], *outputs[1], *outputs[2])
+
+
+def _reference(config: Config, tensors: Flat) -> Flat:
+    *values, count = tensors
+    outputs = adam_reference(*_thirds(tuple(values)), count, *config)
+    return (*outputs[0], *outputs[1], *outputs[2])
+
+
+def _sixths(tensors: Flat) -> tuple[Flat, ...]:
+    n = len(tensors) // 6
+    return tuple(tensors[i * n : (i + 1) * n] for i in range(6))
+
+
+def _run_vjp(config: Config, tensors: Flat) -> Flat:
+    *values, count = tensors
+    outputs = torch.ops.metaphys.adam_vjp(*_sixths(tuple(values)), count, *config)
+    return (*outputs[0], *outputs[1], *outputs[2])
+
+
+def _reference_vjp(config: Config, tensors: Flat) -> Flat:
+    *values, count = tensors
+    outputs = adam_vjp_reference(*_sixths(tuple(values)), count, *config)
+    return (*outputs[0], *outputs[1], *outputs[2])
+
+
+def _residuals(config: Config, inputs: Flat, outputs: Flat) -> Flat:
+    n = len(outputs) // 3
+    return (*inputs[:n], *outputs[n:], inputs[-1])
+
+
+def _vjp(config: Config, residuals: Flat, cotangents: Flat) -> Sequence[torch.Tensor | None]:
+    return (*ADAM_VJP(config, (*cotangents, *residuals)), None)
+
+
+ADAM_VJP = Kernel(_run_vjp, _reference_vjp)
+ADAM = Kernel(_run, _reference, _residuals, _vjp)
+
+
+def adam(
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    count: torch.Tensor,
+    *,
+    b1: Scalar,
+    b2: Scalar,
+    eps: Scalar,
+    eps_root: Scalar = 0.0,
+    scale: Scalar = 1.0,
+) -> tuple[Flat, Flat, Flat]:
+    """Adam's update of a list of tensors, differentiable to any order.
+
+    Args:
+        grads: gradients g, any shapes, layouts and mix of dtypes.
+        mu: first moments m, of the gradients' shapes; float32 for half-precision gradients.
+        nu: second moments v, likewise.
+        count: steps taken by each leaf, this one included; int64 (len(grads),) on the CPU.
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root.
+        eps_root: added under the root.
+        scale: factor of the update; a descent step has -lr here.
+
+    Returns:
+        The updates u, the new first and the new second moments.
+
+    Example:
+        >>> import torch
+        >>> from metaphys import ops
+        >>> g = [torch.tensor([3.0])]
+        >>> zero = [torch.zeros(1)]
+        >>> u, m, v = ops.adam(g, zero, zero, torch.tensor([1]), b1=0.9, b2=0.999, eps=0.0)
+        >>> u[0]
+        tensor([1.])
+    """
+    config = (b1, b2, eps, eps_root, scale)
+    return _thirds(ADAM(config, (*grads, *mu, *nu, count)))
+
+
+def adam_(
+    params: Tensors,
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    count: torch.Tensor,
+    *,
+    b1: float,
+    b2: float,
+    eps: float,
+    eps_root: float,
+    scale: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """One Adam step in place, without a graph: writes ``params``, ``mu`` and ``nu``."""
+    config = (b1, b2, eps, eps_root, scale, weight_decay, decoupled, maximize)
+    torch.ops.metaphys.adam_(params, grads, mu, nu, count, *config)

@@ -1,0 +1,36 @@
+"""Physical systems, the devices that embody them, and training through both.
+
+A *system* is a differentiable model of physics; a *device* is a unit that is measured and counted;
+a *twin* is the system that stands in for a device in the backward pass; a *population* is where
+units come from.
+"""
+
+from __future__ import annotations
+
+from metaphys.physics._device import Device, SimulatedDevice
+from metaphys.physics._oscillators import OscillatorArray, OscillatorMismatch
+from metaphys.physics._pat import PhysicsAware
+from metaphys.physics._population import OscillatorSpread, Population, Spread
+from metaphys.physics._ports import Ports
+from metaphys.physics._system import System
+from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
+from metaphys.physics._wrappers import WithGain, WithNoise
+
+__all__ = [
+    "Device",
+    "OscillatorArray",
+    "OscillatorMismatch",
+    "OscillatorSpread",
+    "PhysicsAware",
+    "Population",
+    "Ports",
+    "SimulatedDevice",
+    "Spread",
+    "System",
+    "Tape",
+    "WithGain",
+    "WithNoise",
+    "checkpoint_contexts",
+    "record",
+    "replay",
+]

@@ -1,0 +1,288 @@
+"""An array of coupled nonlinear oscillators."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check
+from metaphys.physics._ports import Ports
+from metaphys.physics._system import System
+
+
+@dataclass(frozen=True)
+class OscillatorMismatch:
+    """How one unit (or each unit of a fleet) departs from the nominal array.
+
+    Leading dimensions are units, aligned left with those of the drive.
+
+    Attributes:
+        coupling: (..., N, N) offset that is added to the control ``coupling``, dimensionless;
+            ``None`` for none. Like the control, only its symmetric part acts.
+        gain: (..., 1) or (..., N) relative error eta of the angle inside the sine,
+            ``sin((1 + eta) q)``, dimensionless, > -1; ``None`` for none.
+    """
+
+    coupling: Tensor | None = None
+    gain: Tensor | None = None
+
+    def units(self, size: int) -> tuple[int, ...]:
+        """The leading dimensions, checked against ``size`` oscillators.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
+        leads: list[tuple[int, ...]] = []
+        if self.coupling is not None:
+            shape = tuple(self.coupling.shape)
+            fits = shape[-2:] == (size, size)
+            check(fits, "mismatch.coupling", expected=f"of shape (..., {size}, {size})", got=shape)
+            leads.append(shape[:-2])
+        if self.gain is not None:
+            shape = tuple(self.gain.shape)
+            fits = bool(shape) and shape[-1] in (1, size)
+            expected = f"of shape (..., 1) or (..., {size})"
+            check(fits, "mismatch.gain", expected=expected, got=shape)
+            leads.append(shape[:-1])
+        longest = max(leads, key=len, default=())
+        for lead in leads:
+            check(
+                lead == longest[: len(lead)],
+                "mismatch",
+                expected="of leading dimensions that agree (aligned left)",
+                got=leads,
+            )
+        return longest
+
+
+@final
+class OscillatorArray(System):
+    r"""N all-to-all coupled nonlinear oscillators; initial angles in, final angles out.
+
+    ::
+
+        drive: q(0) ──► (q1)──J12──(q2)──J23──(q3) … (qN) ──► readout: q(T)
+                          ▲          ▲          ▲
+        controls:         e1   J     e2   J     e3
+
+    .. math::
+        \ddot q_i = -\sin((1+\eta) q_i)
+                    + \sum_j J_{ij} \bigl(\sin((1+\eta) q_j) - \sin((1+\eta) q_i)\bigr) + e_i,
+        \qquad \dot q(0) = 0, \quad J = (C + C^\top) / 2.
+
+    Time is in units of the inverse natural frequency of an uncoupled oscillator, angles are in
+    radians, couplings and forces in units of that frequency squared. Integrated by ``steps`` steps
+    of the classical fourth-order Runge-Kutta method.
+
+    Controls: ``coupling`` C (..., N, N), of which only the symmetric part acts and whose diagonal
+    has no effect; ``force`` e (..., N).
+
+    Source: Wright, Onodera et al., Nature 601, 549 (2022), arXiv:2104.13386, and the authors'
+    example notebooks 1 and 2 (5 steps of 0.1). Where we differ: their code writes the row sum
+    *over* the diagonal, so that C_ii also stiffens oscillator i; their equation, and we, do not.
+
+    Args:
+        size: N, the number of oscillators.
+        steps: number of integration steps.
+        dt: length of a step, in inverse natural frequencies.
+        mismatch: departure of this unit, or of each unit of a fleet, from the nominal array
+            (eta = 0, no offset). Tensors that require grad are differentiated like controls.
+
+    Raises:
+        ValueError: ``size`` or ``steps`` < 1, ``dt`` <= 0, or a mismatch of another size.
+
+    Example:
+        >>> array = OscillatorArray(2, steps=50, dt=0.1)
+        >>> controls = {"coupling": torch.zeros(2, 2), "force": torch.zeros(2)}
+        >>> small = torch.tensor([1e-3, 0.0])            # a small angle swings as cos(t)
+        >>> round(float(array(small, controls)[0] / 1e-3), 4), round(math.cos(5.0), 4)
+        (0.2837, 0.2837)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        steps: int = 5,
+        dt: float = 0.1,
+        mismatch: OscillatorMismatch | None = None,
+    ) -> None:
+        check(size >= 1, "size", expected=">= 1", got=size)
+        check(steps >= 1, "steps", expected=">= 1", got=steps)
+        check(dt > 0, "dt", expected="> 0", got=dt, remedy="Time runs forward.")
+        self.size, self.steps, self.dt = size, steps, dt
+        self.mismatch = mismatch if mismatch is not None else OscillatorMismatch()
+        self._units = self.mismatch.units(size)
+        self._ports = Ports(size, {"coupling": (size, size), "force": (size,)}, size)
+
+    def __repr__(self) -> str:
+        units = f", units={self._units}" if self._units else ""
+        return f"OscillatorArray({self.size}, steps={self.steps}, dt={self.dt}{units})"
+
+    @property
+    def ports(self) -> Ports:
+        return self._ports
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        return self._units
+
+    def with_mismatch(self, mismatch: OscillatorMismatch | None) -> OscillatorArray:
+        """The same array with another mismatch (``None``: the nominal array)."""
+        return OscillatorArray(self.size, steps=self.steps, dt=self.dt, mismatch=mismatch)
+
+    def init_controls(
+        self,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> dict[str, Tensor]:
+        """``coupling`` and ``force``, uniform in ±1/sqrt(N), as in the authors' notebooks."""
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        bound = 1 / math.sqrt(self.size)
+
+        def uniform(*shape: int) -> Tensor:
+            # Drawn on the CPU in float64: the same start whatever the dtype and the device.
+            unit = torch.rand(shape, generator=generator, dtype=torch.float64)
+            return (bound * (2 * unit - 1)).to(dtype=dtype, device=device)
+
+        return {"coupling": uniform(self.size, self.size), "force": uniform(self.size)}
+
+    def trajectory(self, drive: Tensor, controls: Any) -> tuple[Tensor, Tensor]:
+        """Angles (rad) and velocities (rad per inverse natural frequency) after every step.
+
+        Returns:
+            Two tensors of shape (steps + 1, *drive.shape); the first row is the start.
+        """
+        settings = self.ports.check(drive, controls, self.units)
+        march = _March(self, drive, controls, settings)
+        q, u = march.start, torch.zeros_like(march.start)
+        rows = [(q, u)]
+        for _ in range(self.steps):
+            q, u = march.step(q, u)
+            rows.append((q, u))
+        angles = torch.stack([march.readout(q) for q, _ in rows])
+        return angles, torch.stack([march.readout(u) for _, u in rows]) / self.dt
+
+    def energy(self, angles: Tensor, velocities: Tensor, controls: Any) -> Tensor:
+        r"""The conserved energy of the nominal array, :math:`(\ldots)` from :math:`(\ldots, N)`.
+
+        With the stiffness matrix :math:`A = 1 + \mathrm{diag}(\sum_j J_{ij}) - J` the equation of
+        motion is :math:`\ddot q = -A \sin q + e`. Its forces have no potential in q, but with
+        :math:`A^{-1}` as the matrix of masses they have one:
+
+        .. math::
+            E = \tfrac12 \dot q^\top A^{-1} \dot q + \sum_i (1 - \cos q_i) - q^\top A^{-1} e.
+
+        Raises:
+            ValueError: the array has a mismatch, or the controls have leading dimensions.
+        """
+        nominal = self.mismatch.coupling is None and self.mismatch.gain is None
+        check(nominal, "system", expected="nominal", got=self, remedy="Use with_mismatch(None).")
+        leading = self.ports.has_leading(controls)
+        check(not leading, "controls", expected="one setting", got="leading dimensions")
+        stiffness = -_stiffness(controls["coupling"], 1.0)
+        momenta = torch.linalg.solve(stiffness, velocities.unsqueeze(-1)).squeeze(-1)
+        kinetic = (velocities * momenta).sum(-1) / 2
+        work = (angles * torch.linalg.solve(stiffness, controls["force"])).sum(-1)
+        return kinetic + (1 - angles.cos()).sum(-1) - work
+
+    def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
+        march = _March(self, drive, controls, settings)
+        if self.steps == 1:
+            return march.readout(march.last(march.start, None))
+        q, u = march.first(march.start)
+        for _ in range(self.steps - 2):
+            q, u = march.step(q, u)
+        return march.readout(march.last(q, u))
+
+
+def _stiffness(coupling: Tensor, scale: float) -> Tensor:
+    """``scale`` · (J − diag(row sums of J) − 1), of C (..., N, N): force = sin(q) @ this + e."""
+    symmetric = (coupling + coupling.mT) * (scale / 2)
+    return symmetric - torch.diag_embed(symmetric.sum(-1) + scale)
+
+
+class _March:
+    """RK4 on (q, u = dt · q'), for a force that does not depend on the velocity.
+
+    Everything constant is folded in before the first step, because the steps are what training
+    spends its time on: the row sums and the restoring force into one matrix, dt² into matrix and
+    force, and the gain, through p = (1 + eta) q, into both; a stage is then one sine, one matrix
+    product and one sum.
+    """
+
+    def __init__(
+        self, array: OscillatorArray, drive: Tensor, controls: Any, settings: tuple[int, ...]
+    ) -> None:
+        self.shape, count, size = drive.shape, len(settings), array.size
+        coupling, force = controls["coupling"], controls["force"]
+        offset, gain = array.mismatch.coupling, array.mismatch.gain
+        if offset is not None:
+            coupling = _align(coupling, 2, count) + _align(offset.to(drive), 2, count)
+        matrix, bias = _stiffness(coupling, array.dt**2), force * array.dt**2
+        rows, self.scale = -1 if not count else math.prod(settings), None
+        if gain is not None:
+            factor = _align(gain.to(drive) + 1, 1, count)
+            matrix = _align(matrix, 2, count) * factor.unsqueeze(-2)
+            bias = _align(bias, 1, count) * factor
+            self.scale = factor.expand(*settings, factor.shape[-1]).unsqueeze(-2)
+            self.scale = self.scale.reshape(rows, 1, -1) if count else self.scale
+        if count:
+            matrix = _align(matrix, 2, count).expand(*settings, size, size)
+            bias = _align(bias, 1, count).expand(*settings, size)
+            self.matrix, self.bias = matrix.reshape(rows, size, size), bias.reshape(rows, 1, size)
+            q = drive.reshape(rows, math.prod(drive.shape[count:-1]), size)
+        else:
+            self.matrix, self.bias = matrix, bias
+            q = drive.reshape(-1, size)
+        self.multiply_add = torch.baddbmm if count else torch.addmm
+        self.start = q if self.scale is None else q * self.scale
+
+    def readout(self, q: Tensor) -> Tensor:
+        return (q if self.scale is None else q / self.scale).reshape(self.shape)
+
+    def kick(self, q: Tensor) -> Tensor:
+        """dt² times the acceleration at q."""
+        return self.multiply_add(self.bias, q.sin(), self.matrix)
+
+    def first(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """The step from rest, where the first two stages coincide."""
+        k1 = self.kick(q)
+        k3 = self.kick(torch.add(q, k1, alpha=0.25))
+        k4 = self.kick(torch.add(q, k1, alpha=0.5))
+        total = torch.add(k3, k1, alpha=2)
+        return torch.add(q, total, alpha=1 / 6), (total + k1 + k3 + k4) / 6
+
+    def step(self, q: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        half, drift = torch.add(q, u, alpha=0.5), q + u
+        k1, k2 = self.kick(q), self.kick(half)
+        k3 = self.kick(torch.add(half, k1, alpha=0.25))
+        k4 = self.kick(torch.add(drift, k2, alpha=0.5))
+        middle = k2 + k3
+        total = k1 + middle
+        velocity = torch.add(u, total + middle + k4, alpha=1 / 6)
+        return torch.add(drift, total, alpha=1 / 6), velocity
+
+    def last(self, q: Tensor, u: Tensor | None) -> Tensor:
+        """The step whose velocity nobody reads: one stage less (``None``: it is also the first)."""
+        k1 = self.kick(q)
+        if u is None:
+            half = drift = q
+            k2 = k1
+        else:
+            half, drift = torch.add(q, u, alpha=0.5), q + u
+            k2 = self.kick(half)
+        k3 = self.kick(torch.add(half, k1, alpha=0.25))
+        return torch.add(drift, k1 + k2 + k3, alpha=1 / 6)
+
+
+def _align(x: Tensor, own: int, count: int) -> Tensor:
+    """Singleton dimensions after the leading ones of x, so that it has ``count`` of them."""
+    lead = x.ndim - own
+    return x if lead == count else x.reshape(*x.shape[:lead], *[1] * (count - lead), *x.shape[lead:])

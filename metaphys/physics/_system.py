@@ -1,0 +1,70 @@
+"""The interface of every physical system: drive and controls in, readout out."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metaphys.physics._ports import Ports
+
+
+class System(abc.ABC):
+    """A differentiable model of physics: ``system(drive, controls) -> readout``.
+
+    A system is pure (the same arguments give the same readout, nothing is stored), differentiable
+    to any order in ``drive`` and ``controls``, works in float32 and float64 and under every
+    ``torch.func`` transform, and is batched as :class:`~metaphys.physics.Ports` says.
+
+    A new system is one file: a final subclass that states its :attr:`ports`, makes controls to
+    start from, and computes :meth:`_respond`. Shapes, dtypes and devices are checked here, once.
+
+    Example:
+        >>> from metaphys.physics import OscillatorArray
+        >>> system = OscillatorArray(4)
+        >>> controls = system.init_controls(generator=torch.Generator().manual_seed(0))
+        >>> system(torch.zeros(2, 4), controls).shape
+        torch.Size([2, 4])
+    """
+
+    @property
+    @abc.abstractmethod
+    def ports(self) -> Ports:
+        """Sizes of drive, controls and readout."""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Leading dimensions of the system's own parameters: ``(U,)`` for U units at once."""
+        return ()
+
+    @abc.abstractmethod
+    def init_controls(
+        self,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Any:
+        """Random controls to start training from, shaped as ``ports.controls`` says."""
+
+    @abc.abstractmethod
+    def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
+        """The physics. ``settings`` are the leading dimensions of ``drive`` that are no samples."""
+
+    @final
+    def __call__(self, drive: Tensor, controls: Any) -> Tensor:
+        """Return the readout for ``drive`` under ``controls``.
+
+        Args:
+            drive: (*settings, *samples, ``ports.drive``).
+            controls: a tree like ``ports.controls``; leading dimensions are those of ``drive``.
+
+        Returns:
+            (*settings, *samples, ``ports.readout``), of the drive's dtype, on its device.
+
+        Raises:
+            TypeError, ValueError: as :meth:`Ports.check`.
+        """
+        return self._respond(drive, controls, self.ports.check(drive, controls, self.units))

@@ -57,6 +57,10 @@ class Device(abc.ABC):
     def _read(self, drive: Tensor, controls: Any) -> Tensor | np.ndarray:
         """Measure a checked batch; tensors without a graph come in, tensors or arrays go out."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Device:
+        """A physical unit has no copy: a copied network runs on the same one."""
+        return self
+
     @property
     @final
     def calls(self) -> int:
@@ -146,7 +150,9 @@ class _Measure(torch.autograd.Function):
         return None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, device: Device, spec: Any, drive: Tensor, *leaves: Tensor):
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: Any, device: Device, spec: Any, drive: Tensor, *leaves: Tensor
+    ) -> tuple[Any, int]:
         drive_dim, leaf_dims = in_dims[2], in_dims[3:]
         drive = _to_front(drive, drive_dim, info.batch_size)
         controls = optree.tree_unflatten(spec, leaves)

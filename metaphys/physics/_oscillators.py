@@ -285,4 +285,6 @@ class _March:
 def _align(x: Tensor, own: int, count: int) -> Tensor:
     """Singleton dimensions after the leading ones of x, so that it has ``count`` of them."""
     lead = x.ndim - own
-    return x if lead == count else x.reshape(*x.shape[:lead], *[1] * (count - lead), *x.shape[lead:])
+    if lead == count:
+        return x
+    return x.reshape(*x.shape[:lead], *[1] * (count - lead), *x.shape[lead:])

@@ -20,8 +20,8 @@ class PhysicsAware:
     r"""A device that can be trained through: measured forward, differentiated through its twin.
 
     .. math::
-        y = f_\text{twin}(x, \theta)
-            + \operatorname{stopgrad}\bigl(f_\text{device}(x, \theta) - f_\text{twin}(x, \theta)\bigr)
+        y = f_\text{twin}(x, \theta) + \operatorname{stopgrad}\bigl(
+            f_\text{device}(x, \theta) - f_\text{twin}(x, \theta)\bigr)
 
     The value is the device's readout to the last bit; the derivatives of every order are the
     twin's, at the inputs of the measurement. It is differentiable by autograd and under every

@@ -1,4 +1,4 @@
-"""What goes into a physical system and what comes out: names, sizes, and the one batch convention."""
+"""What goes into a physical system, what comes out, and the one batch convention."""
 
 from __future__ import annotations
 

@@ -1,0 +1,10 @@
+"""Data sets: loaders that verify what they read and say what is wrong."""
+
+from __future__ import annotations
+
+from metaphys.data._dataset import Dataset, Split
+from metaphys.data._digits import digits
+from metaphys.data._mnist import mnist
+from metaphys.data._registry import load, names
+
+__all__ = ["Dataset", "Split", "digits", "load", "mnist", "names"]

@@ -1,0 +1,10 @@
+"""Modules whose layers are physical systems or devices."""
+
+from __future__ import annotations
+
+from metaphys.nn._encoding import encode, pad
+from metaphys.nn._functional import functional
+from metaphys.nn._layer import PhysicalLayer, run_on
+from metaphys.nn._oscillators import OscillatorNetwork
+
+__all__ = ["OscillatorNetwork", "PhysicalLayer", "encode", "functional", "pad", "run_on"]

@@ -3,7 +3,8 @@
 from metaphys.ops import _library
 from metaphys.ops._library import Status, status
 from metaphys.ops.adam import adam, adam_
+from metaphys.ops.sgd import sgd, sgd_
 
-__all__ = ["Status", "adam", "adam_", "status"]
+__all__ = ["Status", "adam", "adam_", "sgd", "sgd_", "status"]
 
 _library.load()

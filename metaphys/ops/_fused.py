@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
+from metaphys.ops._library import LIBRARY
+
 Config = tuple[Any, ...]
 Flat = tuple[torch.Tensor, ...]
 
@@ -36,12 +38,16 @@ class Kernel:
         residuals: ``residuals(config, inputs, outputs)``: the tensors that the vjp needs.
         vjp: ``vjp(config, residuals, cotangents)``: cotangents of all inputs, ``None`` where an
             input has none. Without it the derivative is that of the reference.
+        numbers: how many numbers the operator takes after its tensors.
+        configure: the config that belongs to the operator's lists and numbers.
     """
 
     run: Callable[[Config, Flat], Flat]
     reference: Callable[[Config, Flat], Flat]
     residuals: Callable[[Config, Flat, Flat], Flat] = lambda config, inputs, outputs: inputs
     vjp: Callable[[Config, Flat, Flat], Sequence[torch.Tensor | None]] | None = None
+    numbers: int = 0
+    configure: Callable[[Sequence[Any], Config], Config] = lambda lists, numbers: numbers
 
     def __call__(self, config: Config, tensors: Flat) -> Flat:
         if wants_reference(config, tensors):
@@ -140,3 +146,48 @@ def reference_vjp(
     for index, cotangent in zip(values, pullback(tuple(cotangents))):
         result[index] = cotangent
     return result
+
+
+def fresh(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """A reference as the Python implementation of an operator, which never builds a graph."""
+
+    def implementation(*arguments: Any) -> Any:
+        with torch.no_grad():
+            return reference(*arguments)
+
+    return implementation
+
+
+def register_derivative(name: str, kernel: Kernel, *, lists: int) -> None:
+    """Give ``torch.ops.metaphys.<name>`` itself a derivative and a fake implementation.
+
+    For those who call the operator directly, and for ``torch.library.opcheck``; metaphys itself
+    calls the :class:`Kernel`, because an operator with only a registered backward raises under
+    ``torch.func`` and loses tangents silently in forward mode.
+
+    Args:
+        name: the operator's name; it takes ``lists`` tensor lists, the step counts and numbers.
+        kernel: what it is.
+        lists: how many lists of tensors come first.
+    """
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.shape = [len(each) for each in inputs[:lists]]
+        ctx.config = kernel.configure(inputs[:lists], inputs[lists + 1 :])
+        given = (*(t for each in inputs[:lists] for t in each), inputs[lists])
+        made = tuple(t for each in output for t in each)
+        ctx.save_for_backward(*kernel.residuals(ctx.config, given, made))
+
+    def backward(ctx: Any, *cotangents: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+        assert kernel.vjp is not None
+        flat = tuple(t for each in cotangents for t in each)
+        found = kernel.vjp(ctx.config, ctx.saved_tensors, flat)
+        grads, start = [], 0
+        for length in ctx.shape:
+            grads.append(list(found[start : start + length]))
+            start += length
+        return (*grads, None, *([None] * kernel.numbers))
+
+    torch.library.register_autograd(
+        f"metaphys::{name}", backward, setup_context=setup_context, lib=LIBRARY
+    )

@@ -12,12 +12,13 @@ that a gradient entry of exactly zero at the first step gives ∂u/∂g = scale 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from metaphys._typing import Scalar, Tensors
-from metaphys.ops._fused import Config, Flat, Kernel
+from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative
 from metaphys.ops._library import LIBRARY
 from metaphys.ops._math import bias_corrections, masked_reciprocal, masked_sqrt
 
@@ -120,53 +121,24 @@ def _adam_in_place(
         old.copy_(new)
 
 
-def _fresh(reference):
-    """The reference as an operator's kernel: no graph, and no output that is an input."""
-
-    def kernel(*arguments):
-        with torch.no_grad():
-            return reference(*arguments)
-
-    return kernel
+LIBRARY.impl("adam", fresh(adam_reference), "CompositeExplicitAutograd")
+LIBRARY.impl("adam_vjp", fresh(adam_vjp_reference), "CompositeExplicitAutograd")
+LIBRARY.impl("adam_", fresh(_adam_in_place), "CompositeExplicitAutograd")
 
 
-LIBRARY.impl("adam", _fresh(adam_reference), "CompositeExplicitAutograd")
-LIBRARY.impl("adam_vjp", _fresh(adam_vjp_reference), "CompositeExplicitAutograd")
-LIBRARY.impl("adam_", _fresh(_adam_in_place), "CompositeExplicitAutograd")
+def _parts(tensors: Flat, parts: int) -> tuple[Flat, ...]:
+    n = len(tensors) // parts
+    return tuple(tensors[i * n : (i + 1) * n] for i in range(parts))
 
 
-def _thirds(tensors: Flat) -> tuple[Flat, Flat, Flat]:
-    n = len(tensors) // 3
-    return tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
+def _on_flat(function: Callable[..., Any], parts: int) -> Callable[[Config, Flat], Flat]:
+    """A function of lists and the step counts as one of a flat tuple."""
 
+    def flat(config: Config, tensors: Flat) -> Flat:
+        first, second, third = function(*_parts(tensors[:-1], parts), tensors[-1], *config)
+        return (*first, *second, *third)
 
-def _run(config: Config, tensors: Flat) -> Flat:
-    *values, count = tensors
-    outputs = torch.ops.metaphys.adam(*_thirds(tuple(values)), count, *config)
-    return (*outputs[0], *outputs[1], *outputs[2])
-
-
-def _reference(config: Config, tensors: Flat) -> Flat:
-    *values, count = tensors
-    outputs = adam_reference(*_thirds(tuple(values)), count, *config)
-    return (*outputs[0], *outputs[1], *outputs[2])
-
-
-def _sixths(tensors: Flat) -> tuple[Flat, ...]:
-    n = len(tensors) // 6
-    return tuple(tensors[i * n : (i + 1) * n] for i in range(6))
-
-
-def _run_vjp(config: Config, tensors: Flat) -> Flat:
-    *values, count = tensors
-    outputs = torch.ops.metaphys.adam_vjp(*_sixths(tuple(values)), count, *config)
-    return (*outputs[0], *outputs[1], *outputs[2])
-
-
-def _reference_vjp(config: Config, tensors: Flat) -> Flat:
-    *values, count = tensors
-    outputs = adam_vjp_reference(*_sixths(tuple(values)), count, *config)
-    return (*outputs[0], *outputs[1], *outputs[2])
+    return flat
 
 
 def _residuals(config: Config, inputs: Flat, outputs: Flat) -> Flat:
@@ -178,8 +150,17 @@ def _vjp(config: Config, residuals: Flat, cotangents: Flat) -> Sequence[torch.Te
     return (*ADAM_VJP(config, (*cotangents, *residuals)), None)
 
 
-ADAM_VJP = Kernel(_run_vjp, _reference_vjp)
-ADAM = Kernel(_run, _reference, _residuals, _vjp)
+ADAM_VJP = Kernel(
+    _on_flat(torch.ops.metaphys.adam_vjp.default, 6), _on_flat(adam_vjp_reference, 6)
+)
+ADAM = Kernel(
+    _on_flat(torch.ops.metaphys.adam.default, 3),
+    _on_flat(adam_reference, 3),
+    _residuals,
+    _vjp,
+    numbers=5,
+)
+register_derivative("adam", ADAM, lists=3)
 
 
 def adam(
@@ -193,7 +174,7 @@ def adam(
     eps: Scalar,
     eps_root: Scalar = 0.0,
     scale: Scalar = 1.0,
-) -> tuple[Flat, Flat, Flat]:
+) -> tuple[Flat, ...]:
     """Adam's update of a list of tensors, differentiable to any order.
 
     Args:
@@ -220,7 +201,7 @@ def adam(
         tensor([1.])
     """
     config = (b1, b2, eps, eps_root, scale)
-    return _thirds(ADAM(config, (*grads, *mu, *nu, count)))
+    return _parts(ADAM(config, (*grads, *mu, *nu, count)), 3)
 
 
 def adam_(

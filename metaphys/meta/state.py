@@ -1,0 +1,342 @@
+"""Take the state of a module or a meta-optimizer, put it back, cut its history.
+
+An inner loop changes a module; before the next task it has to be as it was. These functions copy
+TorchOpt's interface and mend what it gets wrong: buffers are really restored, as often as asked,
+and tied weights stay tied.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar, overload
+
+import torch
+from torch import nn
+
+from metaphys._errors import check, refuse
+from metaphys._tree import map_tensors
+from metaphys.meta._slots import Container, containers
+from metaphys.meta.optimizer import MetaOptimizer
+
+By = Literal["reference", "ref", "copy", "clone", "deepcopy", "deepclone"]
+Target = TypeVar("Target")
+Convert = Callable[[torch.Tensor], torch.Tensor]
+
+
+class ModuleState(NamedTuple):
+    """The parameters and buffers of a module, one dict for each submodule that has any.
+
+    Attributes:
+        params: parameters, by submodule and name.
+        buffers: buffers, likewise. These are copies: a buffer such as BatchNorm's running mean is
+            changed in place, so that a reference to it would change with it.
+        visual_contents: names for a picture of the graph, or ``None``.
+        detach_buffers: whether buffers are put back without their graph.
+    """
+
+    params: tuple[dict[str, torch.Tensor], ...]
+    buffers: tuple[dict[str, torch.Tensor], ...]
+    visual_contents: dict[Any, Any] | None = None
+    detach_buffers: bool = False
+
+
+class OptimizerState(tuple):
+    """The state of a :class:`MetaOptimizer`: one state of its rule for each module."""
+
+    __slots__ = ()
+
+
+def _converter(by: By, device: torch.device | str | None) -> Convert:
+    """How one tensor is taken; each tensor once, so that what is tied stays tied."""
+    kinds: dict[str, Convert] = {
+        "reference": lambda tensor: tensor,
+        "copy": _copied,
+        "deepcopy": _deep_copied,
+    }
+    aliases = {"ref": "reference", "clone": "copy", "deepclone": "deepcopy"}
+    kind = aliases.get(by, by)
+    if kind not in kinds:
+        refuse("by", expected=f"one of {[*kinds, *aliases]}", got=repr(by))
+    taken: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in taken:
+            new = kinds[kind](tensor)
+            taken[id(tensor)] = (tensor, new if device is None else new.to(device))
+        return taken[id(tensor)][1]
+
+    return convert
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    # A clone keeps its graph to the source, so that the outer gradient reaches it.
+    return tensor.clone()
+
+
+def _deep_copied(tensor: torch.Tensor) -> torch.Tensor:
+    new = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(new, requires_grad=tensor.requires_grad)
+    return new
+
+
+@overload
+def extract_state_dict(
+    target: nn.Module,
+    *,
+    by: By = ...,
+    device: torch.device | str | None = ...,
+    with_buffers: bool = ...,
+    detach_buffers: bool = ...,
+    enable_visual: bool = ...,
+    visual_prefix: str = ...,
+) -> ModuleState: ...
+@overload
+def extract_state_dict(
+    target: MetaOptimizer,
+    *,
+    by: By = ...,
+    device: torch.device | str | None = ...,
+    with_buffers: bool = ...,
+    detach_buffers: bool = ...,
+    enable_visual: bool = ...,
+    visual_prefix: str = ...,
+) -> OptimizerState: ...
+def extract_state_dict(
+    target: nn.Module | MetaOptimizer,
+    *,
+    by: By = "reference",
+    device: torch.device | str | None = None,
+    with_buffers: bool = True,
+    detach_buffers: bool = False,
+    enable_visual: bool = False,
+    visual_prefix: str = "",
+) -> ModuleState | OptimizerState:
+    """Take the state of a module or a meta-optimizer, to put back later.
+
+    Args:
+        target: the module or meta-optimizer.
+        by: ``reference`` takes the tensors themselves, ``copy`` clones them with a graph to the
+            source, ``deepcopy`` clones them without one.
+        device: where to put the tensors; ``None`` leaves them.
+        with_buffers: take buffers too.
+        detach_buffers: take and restore buffers without their graph.
+        enable_visual: also collect names for a picture of the graph.
+        visual_prefix: put before these names.
+
+    Returns:
+        What :func:`recover_state_dict` takes, as often as wanted.
+
+    Raises:
+        ValueError: if ``by`` is none of these.
+        TypeError: if ``target`` is neither.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(1, 1)
+        >>> state = metaphys.extract_state_dict(net)
+        >>> optimizer = metaphys.MetaSGD(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(1, 1)).sum())
+        >>> metaphys.recover_state_dict(net, state)
+        >>> isinstance(net.weight, torch.nn.Parameter)
+        True
+    """
+    convert = _converter(by, device)
+    if isinstance(target, MetaOptimizer):
+        return OptimizerState(map_tensors(convert, tuple(target.state_dict())))
+    if not isinstance(target, nn.Module):
+        refuse(
+            "target",
+            expected="an nn.Module or a MetaOptimizer",
+            got=type(target).__name__,
+            error=TypeError,
+        )
+    params = tuple(_converted(each, convert) for each in containers(target, "_parameters"))
+    buffers: tuple[dict[str, torch.Tensor], ...] = ()
+    if with_buffers:
+        keep = _buffer_copier(detach_buffers)
+        buffers = tuple(
+            _converted(_converted(each, keep), convert) for each in containers(target, "_buffers")
+        )
+    names = _visual_contents(target, visual_prefix) if enable_visual else None
+    return ModuleState(params, buffers, names, detach_buffers)
+
+
+def _converted(container: Container, convert: Convert) -> dict[str, torch.Tensor]:
+    return {key: convert(value) for key, value in container.items() if value is not None}
+
+
+def _buffer_copier(detach: bool) -> Convert:
+    """Copies each buffer once; a submodule that occurs twice has one buffer, not two."""
+    copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def copy_of(buffer: torch.Tensor) -> torch.Tensor:
+        if id(buffer) not in copies:
+            source = buffer.detach() if detach else buffer
+            copies[id(buffer)] = (buffer, source.clone())
+        return copies[id(buffer)][1]
+
+    return copy_of
+
+
+def _visual_contents(module: nn.Module, prefix: str) -> dict[Any, Any]:
+    """``{grad_fn: (name, tensor)}`` for what has a history, ``{tensor: name}`` for leaves."""
+    contents: dict[Any, Any] = {}
+    for name, value in module.named_parameters():
+        if value.grad_fn is not None:
+            contents[value.grad_fn] = (prefix + name, value)
+        else:
+            contents[value] = prefix + name
+    return contents
+
+
+def recover_state_dict(
+    target: nn.Module | MetaOptimizer, state: ModuleState | OptimizerState | tuple[Any, ...]
+) -> None:
+    """Put back what :func:`extract_state_dict` took; may be called any number of times.
+
+    Args:
+        target: the module or meta-optimizer that the state was taken from, or one like it.
+        state: the state.
+
+    Raises:
+        TypeError: if a module's state is given for an optimizer or the reverse.
+        ValueError: if the state belongs to a module of another structure. Nothing is changed.
+    """
+    if isinstance(target, MetaOptimizer):
+        check(
+            isinstance(state, tuple) and not isinstance(state, ModuleState),
+            "state",
+            expected="the state of a MetaOptimizer",
+            got=type(state).__name__,
+            error=TypeError,
+        )
+        target.load_state_dict(state)
+        return
+    if not isinstance(state, ModuleState) or not isinstance(target, nn.Module):
+        refuse(
+            "state" if isinstance(target, nn.Module) else "target",
+            expected="a ModuleState for an nn.Module",
+            got=f"{type(state).__name__} for {type(target).__name__}",
+            error=TypeError,
+        )
+    params, buffers = containers(target, "_parameters"), containers(target, "_buffers")
+    _check_match(params, state.params, "params")
+    if state.buffers:
+        _check_match(buffers, state.buffers, "buffers")
+    for container, values in zip(params, state.params):
+        container.update(values)
+    keep = _buffer_copier(state.detach_buffers)
+    for container, values in zip(buffers, state.buffers):
+        # A copy again: the module changes its buffers in place, the state must not change.
+        container.update(_converted(values, keep))
+
+
+def _check_match(found: list[Container], saved: tuple[Mapping[str, Any], ...], kind: str) -> None:
+    def layout(each: list[Container] | tuple[Mapping[str, Any], ...]) -> list[Any]:
+        return [
+            {key: tuple(value.shape) for key, value in container.items() if value is not None}
+            for container in each
+        ]
+
+    here, there = layout(found), layout(saved)
+    # A module whose only entries are None has a container and no tensor.
+    here, there = [each for each in here if each], [each for each in there if each]
+    check(
+        here == there,
+        "state",
+        expected=f"of a module with the {kind} {here}",
+        got=f"{there}",
+        remedy="Recover it into the module that it was extracted from, or one like it.",
+    )
+
+
+def stop_gradient(target: ModuleState | nn.Module | MetaOptimizer | Any) -> None:
+    """Cut the history of everything in ``target``, in place: later gradients stop here.
+
+    Args:
+        target: a module (parameters and buffers), a meta-optimizer, an extracted state, or any
+            tree of tensors.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(1, 1)
+        >>> optimizer = metaphys.MetaSGD(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(1, 1)).sum())
+        >>> metaphys.stop_gradient(net)
+        >>> net.weight.grad_fn is None and net.weight.requires_grad
+        True
+    """
+    map_tensors(_cut, _tensors_of(target))
+
+
+def _cut(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach_().requires_grad_(tensor.requires_grad)
+
+
+def _tensors_of(target: Any) -> Any:
+    if isinstance(target, ModuleState):
+        return (target.params, target.buffers)
+    if isinstance(target, MetaOptimizer):
+        return target.state_dict()
+    if isinstance(target, nn.Module):
+        return [
+            [value for value in container.values() if value is not None]
+            for kind in ("_parameters", "_buffers")
+            for container in containers(target, kind)
+        ]
+    return target
+
+
+def module_clone(
+    target: Target,
+    *,
+    by: By = "reference",
+    detach_buffers: bool = False,
+    device: torch.device | str | None = None,
+) -> Target:
+    """A clone of a module, a meta-optimizer or a tree, sharing, copying or detaching tensors.
+
+    Args:
+        target: what to clone. The clone of a meta-optimizer steps clones of its modules.
+        by: see :func:`extract_state_dict`.
+        detach_buffers: clone buffers without their graph.
+        device: where to put the tensors; ``None`` leaves them.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(1, 1)
+        >>> metaphys.module_clone(net, by="reference").weight is net.weight
+        True
+        >>> metaphys.module_clone(net, by="copy").weight.grad_fn is not None
+        True
+    """
+    convert = _converter(by, device)
+    if not isinstance(target, (nn.Module, MetaOptimizer)):
+        return map_tensors(convert, target)
+    keep = _buffer_copier(detach_buffers)
+    memo: dict[int, Any] = {}
+    for tensor, is_buffer in _module_tensors(target):
+        memo[id(tensor)] = convert(keep(tensor) if is_buffer and detach_buffers else tensor)
+    return copy.deepcopy(target, memo)
+
+
+def _module_tensors(target: nn.Module | MetaOptimizer) -> list[tuple[torch.Tensor, bool]]:
+    """Every tensor that a deep copy would reach, and whether it is a buffer."""
+    found: list[tuple[torch.Tensor, bool]] = []
+    modules = [target] if isinstance(target, nn.Module) else target.modules
+    for module in modules:
+        for kind in ("_parameters", "_buffers"):
+            for container in containers(module, kind):
+                values = (value for value in container.values() if value is not None)
+                found += [(value, kind == "_buffers") for value in values]
+    if isinstance(target, MetaOptimizer):
+        map_tensors(lambda tensor: found.append((tensor, False)), target.tensors())
+    return found
+
+
+def module_detach_(target: Target) -> Target:
+    """:func:`stop_gradient`, and ``target`` itself for chaining."""
+    stop_gradient(target)
+    return target

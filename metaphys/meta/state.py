@@ -272,7 +272,8 @@ def stop_gradient(target: ModuleState | nn.Module | MetaOptimizer | Any) -> None
 
 
 def _cut(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach_().requires_grad_(tensor.requires_grad)
+    learned = tensor.requires_grad
+    return tensor.detach_().requires_grad_(learned)
 
 
 def _tensors_of(target: Any) -> Any:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
 from metaphys.ops._library import LIBRARY
@@ -52,9 +53,14 @@ class Kernel:
     def __call__(self, config: Config, tensors: Flat) -> Flat:
         if wants_reference(config, tensors):
             return self.reference(config, tensors)
-        if not _wants_derivative(tensors):
-            return self.run(config, tensors)
-        return _Apply.apply(self, config, *tensors)
+        if torch._C._are_functorch_transforms_active():
+            return _Apply.apply(self, config, *tensors)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            # Function.apply inspects the signature at every call, which takes longer than a small
+            # kernel; outside torch.func this is what it does next.
+            eager = super(torch.autograd.Function, _Apply).apply
+            return eager(self, config, *unwrap_dead_wrappers(tensors))
+        return self.run(config, tensors)
 
 
 def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
@@ -70,12 +76,6 @@ def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
 def forward_mode_is_on() -> bool:
     """Whether a dual level is open, by ``torch.func.jvp`` or ``forward_ad.dual_level``."""
     return getattr(forward_ad, "_current_level", -1) >= 0
-
-
-def _wants_derivative(tensors: Flat) -> bool:
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return True
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 class _Apply(torch.autograd.Function):

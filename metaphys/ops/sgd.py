@@ -185,6 +185,9 @@ def sgd(
         >>> updates[0]
         tensor([-0.5000, -0.5000])
     """
+    if not trace and torch.is_grad_enabled():
+        # One multiplication a leaf: autograd's own node is cheaper than a Function's.
+        return tuple(sgd_reference(grads, (), count, momentum, dampening, nesterov, scale)[0]), ()
     config = (len(trace) > 0, momentum, dampening, nesterov, scale)
     return _halves(SGD(config, (*grads, *trace, count)), len(trace) > 0)
 

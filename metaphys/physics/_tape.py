@@ -55,7 +55,7 @@ class _Context:
 
 
 @final
-class record(_Context):
+class record(_Context):  # noqa: N801 (read as a verb, like torch.no_grad)
     """``with record() as tape:`` stores every readout that is measured inside.
 
     Args:
@@ -82,7 +82,7 @@ class record(_Context):
 
 
 @final
-class replay(_Context):
+class replay(_Context):  # noqa: N801 (likewise)
     """``with replay(tape):`` answers from the tape, in order, and touches no device or counter.
 
     Leaving early is fine (a recomputation may stop once it has what it needs). Measuring more

@@ -14,8 +14,6 @@ import torch
 from metaphys.data import Dataset, Split, digits, load, mnist, names
 from metaphys.data import _mnist as module
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 TRAIN, TEST = 60, 20
 
 

@@ -18,8 +18,6 @@ from metaphys.physics import (
     SimulatedDevice,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 @pytest.fixture
 def net(generator):

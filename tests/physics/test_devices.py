@@ -21,8 +21,6 @@ from metaphys.physics import (
     WithNoise,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 class Instrument(Device):
     """Answers with what it was given: numpy in float32, as drivers do."""

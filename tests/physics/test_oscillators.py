@@ -11,12 +11,6 @@ from torch.func import grad, jacfwd, jacrev, vmap
 
 from metaphys.physics import OscillatorArray, OscillatorMismatch
 
-pytestmark = [
-    pytest.mark.filterwarnings("error"),
-    # torch's own, at the first use of forward mode.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
-]
-
 
 def acceleration(q, coupling, force, offset, eta):
     """The equation as it stands in the paper's notebooks, term by term."""

@@ -18,12 +18,6 @@ from metaphys.physics import (
     WithNoise,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("error"),
-    # torch's own, at the first use of forward mode.
-    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
-]
-
 
 class Power(System):
     """x ** n: derivatives that anyone can check by hand."""
@@ -33,7 +27,8 @@ class Power(System):
 
     ports = Ports(drive=1, controls={}, readout=1)
 
-    def init_controls(self, *, generator=None, dtype=None, device=None):
+    def init_controls(self, **_):
+        """None: a power has no controls."""
         return {}
 
     def _respond(self, drive, controls, settings):
@@ -91,7 +86,8 @@ def test_forward_keeps_negative_zero_and_nan():
     class Odd(System):
         ports = Ports(drive=3, controls={}, readout=3)
 
-        def init_controls(self, *, generator=None, dtype=None, device=None):
+        def init_controls(self, **_):
+        """None: a power has no controls."""
             return {}
 
         def _respond(self, drive, controls, settings):

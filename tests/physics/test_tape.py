@@ -16,8 +16,6 @@ from metaphys.physics import (
     replay,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 @pytest.fixture
 def build(unit, array):

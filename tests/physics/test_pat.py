@@ -87,7 +87,6 @@ def test_forward_keeps_negative_zero_and_nan():
         ports = Ports(drive=3, controls={}, readout=3)
 
         def init_controls(self, **_):
-        """None: a power has no controls."""
             return {}
 
         def _respond(self, drive, controls, settings):

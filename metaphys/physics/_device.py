@@ -30,6 +30,10 @@ class Device(abc.ABC):
     An instrument is a final subclass that states its :attr:`ports` and takes a batch in
     :meth:`_read`; noise and gains are wrapped around it (:class:`WithNoise`, :class:`WithGain`).
 
+    Attributes:
+        ports: sizes of drive, controls and readout.
+        units: ``()`` for one unit, ``(U,)`` for a fleet.
+
     Example:
         >>> class Square(Device):
         ...     ports = Ports(drive=2, controls={}, readout=2)
@@ -41,17 +45,9 @@ class Device(abc.ABC):
                 [ 9., 16.]]), 2)
     """
 
+    ports: Ports
+    units: tuple[int, ...] = ()
     _calls: int = 0
-
-    @property
-    @abc.abstractmethod
-    def ports(self) -> Ports:
-        """Sizes of drive, controls and readout."""
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """``()`` for one unit, ``(U,)`` for a fleet."""
-        return ()
 
     @abc.abstractmethod
     def _read(self, drive: Tensor, controls: Any) -> Tensor | np.ndarray:
@@ -195,17 +191,10 @@ class SimulatedDevice(Device):
             error=TypeError,
         )
         self.system = system
+        self.ports, self.units = system.ports, system.units
 
     def __repr__(self) -> str:
         return f"SimulatedDevice({self.system})"
-
-    @property
-    def ports(self) -> Ports:
-        return self.system.ports
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        return self.system.units
 
     def _read(self, drive: Tensor, controls: Any) -> Tensor:
         return self.system(drive, controls)

@@ -116,20 +116,12 @@ class OscillatorArray(System):
         check(dt > 0, "dt", expected="> 0", got=dt, remedy="Time runs forward.")
         self.size, self.steps, self.dt = size, steps, dt
         self.mismatch = mismatch if mismatch is not None else OscillatorMismatch()
-        self._units = self.mismatch.units(size)
-        self._ports = Ports(size, {"coupling": (size, size), "force": (size,)}, size)
+        self.units = self.mismatch.units(size)
+        self.ports = Ports(size, {"coupling": (size, size), "force": (size,)}, size)
 
     def __repr__(self) -> str:
-        units = f", units={self._units}" if self._units else ""
+        units = f", units={self.units}" if self.units else ""
         return f"OscillatorArray({self.size}, steps={self.steps}, dt={self.dt}{units})"
-
-    @property
-    def ports(self) -> Ports:
-        return self._ports
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        return self._units
 
     def with_mismatch(self, mismatch: OscillatorMismatch | None) -> OscillatorArray:
         """The same array with another mismatch (``None``: the nominal array)."""

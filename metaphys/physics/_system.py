@@ -21,6 +21,10 @@ class System(abc.ABC):
     A new system is one file: a final subclass that states its :attr:`ports`, makes controls to
     start from, and computes :meth:`_respond`. Shapes, dtypes and devices are checked here, once.
 
+    Attributes:
+        ports: sizes of drive, controls and readout.
+        units: leading dimensions of the system's own parameters, ``(U,)`` for U units at once.
+
     Example:
         >>> from metaphys.physics import OscillatorArray
         >>> system = OscillatorArray(4)
@@ -29,15 +33,8 @@ class System(abc.ABC):
         torch.Size([2, 4])
     """
 
-    @property
-    @abc.abstractmethod
-    def ports(self) -> Ports:
-        """Sizes of drive, controls and readout."""
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """Leading dimensions of the system's own parameters: ``(U,)`` for U units at once."""
-        return ()
+    ports: Ports
+    units: tuple[int, ...] = ()
 
     @abc.abstractmethod
     def init_controls(

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metaphys._errors import check
 from metaphys.physics._device import Device
-from metaphys.physics._ports import Ports
 from metaphys.physics._seeds import stream
 
 
@@ -57,18 +56,11 @@ class WithNoise(Device):
         expected = f"an integer or {count} of them, one a unit"
         check(len(seeds) == count, "seed", expected=expected, got=seed)
         self.device, self.sigma, self.drive_sigma = device, sigma, drive_sigma
+        self.ports, self.units = device.ports, device.units
         self._streams = [stream(s, "noise") for s in seeds]
 
     def __repr__(self) -> str:
         return f"WithNoise({self.device}, sigma={self.sigma}, drive_sigma={self.drive_sigma})"
-
-    @property
-    def ports(self) -> Ports:
-        return self.device.ports
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        return self.device.units
 
     def state_dict(self) -> dict[str, Any]:
         streams = [generator.get_state() for generator in self._streams]
@@ -118,17 +110,10 @@ class WithGain(Device):
     ) -> None:
         _check_device(device)
         self.device, self.gain, self.offset = device, gain, offset
+        self.ports, self.units = device.ports, device.units
 
     def __repr__(self) -> str:
         return f"WithGain({self.device})"
-
-    @property
-    def ports(self) -> Ports:
-        return self.device.ports
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        return self.device.units
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "device": self.device.state_dict()}

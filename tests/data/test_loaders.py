@@ -1,5 +1,8 @@
 """Loaders: what they return, and what they say about broken files."""
 
+# Misuse is tested here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import gzip

@@ -1,5 +1,10 @@
 """Devices, wrappers and populations: what is measured, counted, and drawn."""
 
+# Misuse is tested here, and attributes that a base class does not declare.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOperatorIssue=false
+
 from __future__ import annotations
 
 import copy

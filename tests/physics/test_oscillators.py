@@ -1,6 +1,11 @@
 """The oscillator array against its equation, independent solvers and conservation laws."""
 
+# Misuse is tested here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +155,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("shape", "coupling", "force", "offset", "gain"), LAYOUTS)
 def test_batches_are_aligned_left(shape, coupling, force, offset, gain, generator):
-    def normal(lead, *own):
+    def normal(lead, *own) -> Any:
         return None if lead is None else torch.randn(*lead, *own, generator=generator)
 
     drive = normal(shape)
@@ -161,7 +166,7 @@ def test_batches_are_aligned_left(shape, coupling, force, offset, gain, generato
     assert readout.shape == drive.shape
     for index in np.ndindex(*shape[:-1]):
 
-        def at(x, own, index=index):
+        def at(x, own, index=index) -> Any:
             return None if x is None else x[index[: x.ndim - own]]
 
         one = OscillatorMismatch(at(mismatch.coupling, 2), at(mismatch.gain, 1))

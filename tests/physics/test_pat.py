@@ -1,5 +1,10 @@
 """Physics-aware training against y = twin + stopgrad(device - twin), to every order."""
 
+# Misuse is tested here, and attributes that a base class does not declare.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportOperatorIssue=false
+
 from __future__ import annotations
 
 import pytest
@@ -43,6 +48,7 @@ class Frozen:
         self.offset = device_system(drive, controls) - twin(drive, controls)
 
     def __call__(self, drive, controls):
+        """The readout of the surrogate."""
         return self.twin(drive, controls) + self.offset
 
 

@@ -1,5 +1,8 @@
 """A measurement is taken once: recomputation replays it and leaves the counter alone."""
 
+# Misuse is tested here.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import pytest
@@ -57,7 +60,7 @@ def test_replay_under_transforms(build, drive, controls):
     with record() as tape:
         value = loss(controls)
     with replay(tape):
-        again, pull = vjp(loss, controls)
+        again, pull = vjp(loss, controls)[:2]
     assert again.equal(value) and pat.device.calls == 3
     with replay(tape):
         expected = grad(loss)(controls)
@@ -67,7 +70,7 @@ def test_replay_under_transforms(build, drive, controls):
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_checkpoint_gives_the_same_numbers_and_counter(build, drive, leaves, create_graph):
-    results = []
+    results: list[tuple[torch.Tensor, ...]] = []
     for recompute in (False, True):
         pat = build()
         function = two_layers(pat)

@@ -26,6 +26,12 @@ inline ScalarType state_type(ScalarType type) {
   return type == ScalarType::BFloat16 || type == ScalarType::Half ? ScalarType::Float : type;
 }
 
+// The dtypes that METAPHYS_DISPATCH has a kernel for.
+inline bool is_computed(ScalarType type) {
+  return type == ScalarType::Float || type == ScalarType::Double ||
+         type == ScalarType::BFloat16 || type == ScalarType::Half;
+}
+
 inline void check_length(const Tensors& list, size_t expected, const char* name) {
   STD_TORCH_CHECK(list.size() == expected, "`", name, "` must hold ", expected,
                   " tensors, one for each gradient, but got ", list.size(), ".");
@@ -47,6 +53,9 @@ inline void check_list(const Tensors& list, const Tensors& grads, bool is_state,
   check_length(list, grads.size(), name);
   for (size_t i = 0; i < list.size(); ++i) {
     const ScalarType type = grads[i].scalar_type();
+    // Before the loop over chunks: an error in the middle of it would leave half a step.
+    STD_TORCH_CHECK(is_computed(type), "`", name, "[", i,
+                    "]` must be float32, float64, bfloat16 or float16.");
     check_leaf(list[i], grads[i], is_state ? state_type(type) : type, name, i);
   }
 }
@@ -83,10 +92,12 @@ class InOut {
 };
 
 // The steps that each leaf has taken, this one included: int64, one a gradient, on the CPU.
-inline const int64_t* step_counts(const Tensor& count, size_t expected) {
+// `count` is made contiguous in place, so that what is returned lives as long as it does.
+inline const int64_t* step_counts(Tensor& count, size_t expected) {
   STD_TORCH_CHECK(count.is_cpu() && count.scalar_type() == ScalarType::Long && count.dim() == 1 &&
-                      count.size(0) == static_cast<int64_t>(expected) && count.is_contiguous(),
-                  "`count` must be a contiguous int64 CPU tensor of ", expected, " elements.");
+                      count.size(0) == static_cast<int64_t>(expected),
+                  "`count` must be an int64 CPU tensor of ", expected, " elements.");
+  if (!count.is_contiguous()) count = torch::stable::contiguous(count);
   return static_cast<const int64_t*>(count.const_data_ptr());
 }
 

@@ -58,7 +58,7 @@ class Kernel:
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
             # Function.apply inspects the signature at every call, which takes longer than a small
             # kernel; outside torch.func this is what it does next.
-            eager = super(torch.autograd.Function, _Apply).apply
+            eager = super(torch.autograd.Function, _Apply).apply  # type: ignore[misc]
             return eager(self, config, *unwrap_dead_wrappers(tensors))
         return self.run(config, tensors)
 
@@ -156,6 +156,15 @@ def fresh(reference: Callable[..., Any]) -> Callable[..., Any]:
             return reference(*arguments)
 
     return implementation
+
+
+def written(*lists: Sequence[torch.Tensor]) -> None:
+    """Tell autograd that a mutating kernel wrote these tensors.
+
+    A backward pass that still needs an old value then raises, instead of using the new one.
+    """
+    tensors = [tensor for each in lists for tensor in each if not tensor.is_inference()]
+    torch.autograd.graph.increment_version(tensors)
 
 
 def register_derivative(name: str, kernel: Kernel, *, lists: int) -> None:

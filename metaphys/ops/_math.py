@@ -36,6 +36,14 @@ def masked_reciprocal(x: torch.Tensor) -> torch.Tensor:
     return torch.where(positive, 1.0 / torch.where(positive, x, 1.0), 0.0)
 
 
+def cast(value: Scalar, dtype: torch.dtype) -> Scalar:
+    """A hyper-parameter that is a tensor in ``dtype``; a number as it is.
+
+    Two 0-d tensors promote each other: a float64 rate would make a float32 scalar float64.
+    """
+    return value.to(dtype) if isinstance(value, torch.Tensor) else value
+
+
 def state_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of the moments of a parameter of ``dtype``: float32 for half precision."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from metaphys._typing import Scalar, Tensors
-from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative
+from metaphys.ops._checks import check_lists
+from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative, written
 from metaphys.ops._library import LIBRARY
-from metaphys.ops._math import bias_corrections, masked_reciprocal, masked_sqrt
+from metaphys.ops._math import bias_corrections, cast, masked_reciprocal, masked_sqrt
 
 _HYPER = "float b1, float b2, float eps, float eps_root, float scale"
 LIBRARY.define(
@@ -52,11 +53,13 @@ def adam_reference(
     updates, new_mu, new_nu = [], [], []
     corrections = zip(bias_corrections(b1, count), bias_corrections(b2, count))
     for grad, m, v, (c1, c2) in zip(grads, mu, nu, corrections):
-        g = grad.to(m.dtype)
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g * g
-        root = masked_sqrt(v / c2.to(v.dtype) + eps_root)
-        update = scale * (m / c1.to(m.dtype)) / (root + eps)
+        dtype = m.dtype
+        g = grad.to(dtype)
+        d1, d2 = cast(b1, dtype), cast(b2, dtype)
+        m = d1 * m + (1 - d1) * g
+        v = d2 * v + (1 - d2) * g * g
+        root = masked_sqrt(v / c2.to(dtype) + cast(eps_root, dtype))
+        update = cast(scale, dtype) * (m / c1.to(dtype)) / (root + cast(eps, dtype))
         updates.append(update.to(grad.dtype))
         new_mu.append(m)
         new_nu.append(v)
@@ -191,6 +194,9 @@ def adam(
     Returns:
         The updates u, the new first and the new second moments.
 
+    Raises:
+        ValueError: if the lists differ in length, or a leaf in shape or dtype.
+
     Example:
         >>> import torch
         >>> from metaphys import ops
@@ -200,6 +206,7 @@ def adam(
         >>> u[0]
         tensor([1.])
     """
+    check_lists(grads, count, values={}, state={"mu": mu, "nu": nu})
     config = (b1, b2, eps, eps_root, scale)
     return _parts(ADAM(config, (*grads, *mu, *nu, count)), 3)
 
@@ -220,6 +227,37 @@ def adam_(
     decoupled: bool,
     maximize: bool,
 ) -> None:
-    """One Adam step in place, without a graph: writes ``params``, ``mu`` and ``nu``."""
+    """One Adam step in place, without a graph: writes ``params``, ``mu`` and ``nu``.
+
+    Args:
+        params: parameters of the gradients' shapes and dtypes.
+        grads: see :func:`adam`.
+        mu: see :func:`adam`.
+        nu: see :func:`adam`.
+        count: see :func:`adam`.
+        b1: see :func:`adam`.
+        b2: see :func:`adam`.
+        eps: see :func:`adam`.
+        eps_root: see :func:`adam`.
+        scale: see :func:`adam`.
+        weight_decay: factor of the parameters.
+        decoupled: take ``scale · weight_decay · p`` off the parameter itself (AdamW) instead of
+            adding ``weight_decay · p`` to the gradient.
+        maximize: use -g.
+
+    Raises:
+        ValueError: as :func:`adam`; nothing is written then.
+
+    Example:
+        >>> import torch
+        >>> from metaphys import ops
+        >>> p, m, v = ([torch.zeros(1)] for _ in range(3))
+        >>> ops.adam_(p, [torch.ones(1)], m, v, torch.tensor([1]), b1=0.9, b2=0.999, eps=0.0,
+        ...           eps_root=0.0, scale=-0.5, weight_decay=0.0, decoupled=False, maximize=False)
+        >>> p[0]
+        tensor([-0.5000])
+    """
+    check_lists(grads, count, values={"params": params}, state={"mu": mu, "nu": nu})
     config = (b1, b2, eps, eps_root, scale, weight_decay, decoupled, maximize)
     torch.ops.metaphys.adam_(params, grads, mu, nu, count, *config)
+    written(params, mu, nu)

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 import torch
 
 from metaphys._typing import Scalar, Tensors
-from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative
+from metaphys.ops._checks import check_lists
+from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative, written
 from metaphys.ops._library import LIBRARY
+from metaphys.ops._math import cast
 
 _HYPER = "float momentum, float dampening, bool nesterov, float scale"
 LIBRARY.define(
@@ -42,10 +44,6 @@ def _kept(dampening: Scalar, count: torch.Tensor) -> Sequence[Scalar]:
     return (1.0 - (1.0 - first) * dampening).unbind(0)
 
 
-def _cast(factor: Scalar, dtype: torch.dtype) -> Scalar:
-    return factor.to(dtype) if isinstance(factor, torch.Tensor) else factor
-
-
 def sgd_reference(
     grads: Tensors,
     trace: Tensors,
@@ -61,8 +59,9 @@ def sgd_reference(
     updates, new_trace = [], []
     for grad, old, keep in zip(grads, trace, _kept(dampening, count)):
         g = grad.to(old.dtype)
-        new = momentum * old + _cast(keep, old.dtype) * g
-        direction = g + momentum * new if nesterov else new
+        decay = cast(momentum, old.dtype)
+        new = decay * old + cast(keep, old.dtype) * g
+        direction = g + decay * new if nesterov else new
         updates.append((scale * direction).to(grad.dtype))
         new_trace.append(new)
     return updates, new_trace
@@ -85,7 +84,7 @@ def sgd_vjp_reference(
         cot_u = scale * cot.to(cot_b.dtype)
         total = cot_b + (momentum * cot_u if nesterov else cot_u)
         direct = cot_u if nesterov else 0.0
-        on_grads.append((direct + _cast(keep, cot_b.dtype) * total).to(cot.dtype))
+        on_grads.append((direct + cast(keep, cot_b.dtype) * total).to(cot.dtype))
         on_trace.append(momentum * total)
     return on_grads, on_trace
 
@@ -178,6 +177,9 @@ def sgd(
     Returns:
         The updates u and the new traces (empty without momentum).
 
+    Raises:
+        ValueError: if the lists differ in length, or a leaf in shape or dtype.
+
     Example:
         >>> import torch
         >>> from metaphys import ops
@@ -185,6 +187,7 @@ def sgd(
         >>> updates[0]
         tensor([-0.5000, -0.5000])
     """
+    check_lists(grads, count, values={}, state={"trace": trace} if trace else {})
     if not trace and torch.is_grad_enabled():
         # One multiplication a leaf: autograd's own node is cheaper than a Function's.
         return tuple(sgd_reference(grads, (), count, momentum, dampening, nesterov, scale)[0]), ()
@@ -205,6 +208,34 @@ def sgd_(
     weight_decay: float,
     maximize: bool,
 ) -> None:
-    """One SGD step in place, without a graph: writes ``params`` and ``trace``."""
+    """One SGD step in place, without a graph: writes ``params`` and ``trace``.
+
+    Args:
+        params: parameters of the gradients' shapes and dtypes.
+        grads: see :func:`sgd`.
+        trace: see :func:`sgd`.
+        count: see :func:`sgd`.
+        momentum: see :func:`sgd`.
+        dampening: see :func:`sgd`.
+        nesterov: see :func:`sgd`.
+        scale: see :func:`sgd`.
+        weight_decay: times the parameter is added to the gradient.
+        maximize: use -g.
+
+    Raises:
+        ValueError: as :func:`sgd`; nothing is written then.
+
+    Example:
+        >>> import torch
+        >>> from metaphys import ops
+        >>> p = [torch.zeros(1)]
+        >>> ops.sgd_(p, [torch.ones(1)], [], torch.tensor([1]), momentum=0.0, dampening=0.0,
+        ...          nesterov=False, scale=-0.5, weight_decay=0.0, maximize=False)
+        >>> p[0]
+        tensor([-0.5000])
+    """
+    state = {"trace": trace} if trace else {}
+    check_lists(grads, count, values={"params": params}, state=state)
     config = (momentum, dampening, nesterov, scale, weight_decay, maximize)
     torch.ops.metaphys.sgd_(params, grads, trace, count, *config)
+    written(params, trace)

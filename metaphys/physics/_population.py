@@ -109,6 +109,8 @@ class Population:
     """A distribution over devices: a nominal system, the spread of its units, and their noise.
 
     A unit is named by an integer seed and is the same alone and in any fleet, its noise included.
+    Every call of :meth:`unit` or :meth:`draw` gives units with counters at zero and their random
+    streams at the start: keep the device to go on measuring it.
 
     Attributes:
         system: the nominal system; it is also the twin that needs no measurement.

@@ -77,7 +77,8 @@ class Ports:
 
     def has_leading(self, controls: Any) -> bool:
         """Whether any control carries dimensions in front of its own (no checks are made)."""
-        return any(control.ndim > len(shape) for _, shape, control in self._pairs(controls))
+        pairs = self._pairs(controls)
+        return any(getattr(control, "ndim", 0) > len(shape) for _, shape, control in pairs)
 
     def _pairs(self, controls: Any) -> list[tuple[str, tuple[int, ...], Any]]:
         shapes: list[Any]

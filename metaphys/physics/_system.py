@@ -26,11 +26,19 @@ class System(abc.ABC):
         units: leading dimensions of the system's own parameters, ``(U,)`` for U units at once.
 
     Example:
-        >>> from metaphys.physics import OscillatorArray
-        >>> system = OscillatorArray(4)
-        >>> controls = system.init_controls(generator=torch.Generator().manual_seed(0))
-        >>> system(torch.zeros(2, 4), controls).shape
-        torch.Size([2, 4])
+        >>> class Spring(System):
+        ...     '''Two springs: lengths in, forces out, one stiffness for both.'''
+        ...     ports = Ports(drive=2, controls={"stiffness": ()}, readout=2)
+        ...     def init_controls(self, *, generator=None, dtype=None, device=None):
+        ...         return {"stiffness": torch.ones((), dtype=dtype, device=device)}
+        ...     def _respond(self, drive, controls, settings):
+        ...         k = controls["stiffness"]
+        ...         k = k.reshape(*k.shape, *[1] * (drive.ndim - k.ndim))       # aligned left
+        ...         return -k * (drive + drive**3)
+        >>> Spring()(torch.ones(3, 5, 2), {"stiffness": torch.arange(3.0)})[:, 0]
+        tensor([[-0., -0.],
+                [-2., -2.],
+                [-4., -4.]])
     """
 
     ports: Ports

@@ -64,6 +64,35 @@ def test_vmap_counts_every_index_once(unit, controls, drive):
     assert readout.equal(SimulatedDevice(unit).measure(drive, controls))
 
 
+@pytest.mark.parametrize("dims", [(0, None), (1, None), (None, 0), (0, 0), (1, 0)])
+def test_vmap_over_any_argument_is_the_loop(dims, unit, controls, generator):
+    settings = {k: v + torch.randn(3, *v.shape, generator=generator) for k, v in controls.items()}
+    drive = torch.randn(3, 3, 4, generator=generator)
+    mapped = controls if dims[1] is None else settings
+    device = SimulatedDevice(unit)
+    found = vmap(device.measure, in_dims=dims)(drive, mapped)
+    for index in range(3):
+        one = drive if dims[0] is None else drive.select(dims[0], index)
+        setting = mapped if dims[1] is None else {k: v[index] for k, v in mapped.items()}
+        torch.testing.assert_close(found[index], unit(one, setting), rtol=1e-12, atol=1e-13)
+    assert device.calls == found.numel() // 4
+
+
+def test_vmap_over_units_and_then_over_samples(array, controls, generator):
+    mismatch = OscillatorMismatch(torch.randn(2, 4, 4, generator=generator))
+    fleet = SimulatedDevice(array.with_mismatch(mismatch))
+    drive = torch.randn(2, 5, 4, generator=generator)
+    found = vmap(vmap(lambda d: fleet.measure(d, controls)))(drive)
+    torch.testing.assert_close(found, fleet.measure(drive, controls), rtol=1e-12, atol=1e-13)
+    assert fleet.calls == 20
+
+
+def test_a_control_that_is_no_tensor_is_named_under_vmap_too(unit, controls, drive):
+    device = SimulatedDevice(unit)
+    with pytest.raises(TypeError, match=r"`controls\.force` must be a tensor"):
+        vmap(lambda d: device.measure(d, {**controls, "force": 1.0}))(drive)
+
+
 def test_a_readout_has_no_graph(unit, controls, drive):
     leaves = {k: v.clone().requires_grad_() for k, v in controls.items()}
     readout = SimulatedDevice(unit).measure(drive.clone().requires_grad_(), leaves)

@@ -22,10 +22,12 @@ class PhysicalLayer(nn.Module):
         f: a system, a :class:`~metaphys.physics.PhysicsAware` device, or any function of
             (drive, controls).
         controls: a tensor for each name; for a system, ``system.init_controls()``.
+        limits: the range r of controls that hardware cannot set at will, by name: the parameter
+            stays unbounded and the control is r · tanh(parameter / r), within ±r.
 
     Raises:
         TypeError: ``f`` cannot be called, or a control is no tensor.
-        ValueError: there are no controls.
+        ValueError: there are no controls, or a limit is not positive or of no control.
 
     Example:
         >>> import torch
@@ -36,7 +38,13 @@ class PhysicalLayer(nn.Module):
         (torch.Size([2, 3]), ['controls.coupling', 'controls.force'])
     """
 
-    def __init__(self, f: Callable[[Tensor, Any], Tensor], controls: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        f: Callable[[Tensor, Any], Tensor],
+        controls: Mapping[str, Tensor],
+        *,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
         check(
             isinstance(controls, Mapping) and len(controls) > 0,
@@ -53,6 +61,11 @@ class PhysicalLayer(nn.Module):
                 got=type(value).__name__,
                 error=TypeError,
             )
+        self.limits = dict(limits or {})
+        for name, limit in self.limits.items():
+            known = ", ".join(controls)
+            check(name in controls, "limits", expected=f"for controls among {known}", got=name)
+            check(limit > 0, f"limits[{name!r}]", expected="> 0", got=limit)
         self.controls = nn.ParameterDict({k: nn.Parameter(v) for k, v in controls.items()})
         # In a tuple, so that nn.Module does not adopt a twin that is a module itself.
         self._f = (_checked(f),)
@@ -64,7 +77,11 @@ class PhysicalLayer(nn.Module):
 
     def forward(self, drive: Tensor) -> Tensor:
         """The readout for ``drive``; shapes as ``f`` has them."""
-        return self.f(drive, dict(self.controls.items()))
+        return self.f(drive, {name: self._within(name, p) for name, p in self.controls.items()})
+
+    def _within(self, name: str, parameter: Tensor) -> Tensor:
+        limit = self.limits.get(name)
+        return parameter if limit is None else limit * (parameter / limit).tanh()
 
     def extra_repr(self) -> str:
         return f"f={self.f}"

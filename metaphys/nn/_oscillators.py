@@ -33,6 +33,8 @@ class OscillatorNetwork(nn.Module):
         dt: length of a step, in inverse natural frequencies.
         input_scale: initial angle of a pixel of 1, in rad.
         logit_scale: first value of the learned factor on the final angles, per rad.
+        coupling_limit: the couplings that the hardware can set lie within ± this (see
+            :class:`PhysicalLayer`); ``None`` for no limit.
         generator: source of the initial controls.
         dtype: of the parameters; the default dtype by default.
 
@@ -57,6 +59,7 @@ class OscillatorNetwork(nn.Module):
         dt: float = 0.1,
         input_scale: float = 1.0,
         logit_scale: float = 1.0,
+        coupling_limit: float | None = None,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -67,8 +70,11 @@ class OscillatorNetwork(nn.Module):
         self.inputs, self.classes, self.input_scale = inputs, classes, input_scale
         sizes = [inputs] * (layers - 1) + [inputs + classes]
         arrays = [OscillatorArray(size, steps=steps, dt=dt) for size in sizes]
+        limits = {} if coupling_limit is None else {"coupling": coupling_limit}
         self.layers = nn.ModuleList(
-            PhysicalLayer(array, array.init_controls(generator=generator, dtype=dtype))
+            PhysicalLayer(
+                array, array.init_controls(generator=generator, dtype=dtype), limits=limits
+            )
             for array in arrays
         )
         self.logit_scale = nn.Parameter(torch.tensor(logit_scale, dtype=dtype))

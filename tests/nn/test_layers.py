@@ -206,3 +206,25 @@ BAD = [
 def test_bad_input_is_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+def test_limited_controls_stay_in_range_and_keep_small_values() -> None:
+    array = OscillatorArray(3)
+    controls = array.init_controls()
+    limited = PhysicalLayer(array, controls, limits={"coupling": 0.5})
+    seen: list[torch.Tensor] = []
+    run_on(limited, lambda drive, given: seen.append(given["coupling"]) or array(drive, given))
+    with torch.no_grad():
+        limited.controls["coupling"].mul_(100)
+        limited(torch.ones(3))
+        limited.controls["coupling"].mul_(1e-7)
+        limited(torch.ones(3))
+    assert seen[0].abs().max() <= 0.5
+    torch.testing.assert_close(seen[1], limited.controls["coupling"].detach(), rtol=1e-8, atol=0)
+
+
+def test_limits_name_a_control_and_are_positive() -> None:
+    array = OscillatorArray(3)
+    for limits in ({"gain": 1.0}, {"coupling": 0.0}):
+        with pytest.raises(ValueError, match="limits"):
+            PhysicalLayer(array, array.init_controls(), limits=limits)

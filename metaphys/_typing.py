@@ -20,7 +20,7 @@ Scalar = Union[float, torch.Tensor]
 """A number, or a 0-d tensor that may require a gradient."""
 
 Schedule = Callable[[torch.Tensor], Scalar]
-"""A hyper-parameter as a function of the number of steps taken so far (0-d int64 tensor)."""
+"""A hyper-parameter as a function of the number of steps taken so far (0-d float64 tensor)."""
 
 Hyper = Union[float, torch.Tensor, Schedule]
 """A hyper-parameter: a number, a tensor that may require a gradient, or a schedule."""

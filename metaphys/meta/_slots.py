@@ -24,10 +24,12 @@ class Slot:
     places: tuple[tuple[Container, str], ...]
 
     def get(self) -> torch.Tensor:
+        """The parameter as it is now."""
         container, key = self.places[0]
         return container[key]
 
     def set(self, value: torch.Tensor) -> None:
+        """Put ``value`` in every place."""
         for container, key in self.places:
             container[key] = value
 
@@ -45,6 +47,6 @@ def parameter_slots(module: nn.Module) -> list[Slot]:
 
 
 def containers(module: nn.Module, kind: str) -> list[Container]:
-    """The non-empty ``_parameters`` or ``_buffers`` dicts of a module and its submodules."""
+    """The ``_parameters`` or ``_buffers`` dicts that hold a tensor, of it and its submodules."""
     found = (getattr(submodule, kind) for submodule in module.modules())
-    return [container for container in found if container]
+    return [each for each in found if any(value is not None for value in each.values())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from metaphys._errors import check, refuse
 from metaphys.meta._slots import Slot, parameter_slots
-from metaphys.optim.rule import PerLeaf, Rule, add_updates, update_leaves
+from metaphys.optim.rule import Core, PerLeaf, Rule, add_updates, update_leaves
 
 
 class MetaOptimizer:
@@ -55,8 +56,18 @@ class MetaOptimizer:
         self._groups: list[_Group] = []
         self.add_param_group(module)
 
-    def add_param_group(self, module: nn.Module) -> None:
-        """Step the parameters of another module too, with a state of their own."""
+    def add_param_group(self, module: nn.Module, **hyper: Any) -> None:
+        """Step the parameters of another module too, with a state of their own.
+
+        Args:
+            module: the module.
+            hyper: hyper-parameters of its own, such as ``lr=0.01``; the rest are the rule's.
+
+        Raises:
+            TypeError: if ``module`` is no ``nn.Module``.
+            ValueError: if it has no parameter that requires a gradient or one that is stepped
+                already, or a hyper-parameter is unknown or out of its range.
+        """
         check(
             isinstance(module, nn.Module),
             "module",
@@ -64,8 +75,22 @@ class MetaOptimizer:
             got=type(module).__name__,
             error=TypeError,
         )
-        self._groups.append(_Group.of(module, self.rule))
+        for name in hyper:
+            check(
+                name in self.rule.hyper, name, expected=f"one of {list(self.rule.hyper)}", got=name
+            )
+        group = _Group.of(module, Rule(self.rule.core, {**self.rule.hyper, **hyper}))
+        stepped = {id(slot.get()) for each in self._groups for slot in each.slots}
+        shared = [slot.name for slot in group.slots if id(slot.get()) in stepped]
+        check(
+            not shared,
+            "module",
+            expected="a module with parameters that this optimizer does not step yet",
+            got=f"one that shares {shared} with an earlier module",
+        )
+        self._groups.append(group)
 
+    @torch.enable_grad()
     def step(self, loss: torch.Tensor) -> None:
         """Replace every parameter by its successor under the rule.
 
@@ -94,7 +119,7 @@ class MetaOptimizer:
         for group, values in zip(self._groups, params):
             own = grads[start : start + len(values)]
             start += len(values)
-            updates, state = update_leaves(self.rule.core, own, group.state, values, group.hyper)
+            updates, state = update_leaves(group.core, own, group.state, values, group.hyper)
             results.append((group, add_updates(values, updates), state))
         for group, values, state in results:
             group.state = state
@@ -115,7 +140,11 @@ class MetaOptimizer:
         return tuple(group.state for group in self._groups)
 
     def load_state_dict(self, state_dict: Sequence[Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: if it belongs to another optimizer or module. Nothing is changed then.
+        """
         states = tuple(state_dict)
         check(
             len(states) == len(self._groups),
@@ -124,27 +153,39 @@ class MetaOptimizer:
             got=f"{len(states)}",
         )
         for group, state in zip(self._groups, states):
+            expected, found = _layout(group.state), _layout(state)
             check(
-                type(state) is type(group.state) and state.count.shape == group.state.count.shape,
+                found == expected,
                 "state_dict",
-                expected=f"a {type(group.state).__name__} of {len(group.slots)} parameters",
-                got=f"a {type(state).__name__}",
+                expected=expected,
+                got=found,
                 remedy="It belongs to another optimizer or module.",
             )
         for group, state in zip(self._groups, states):
             group.state = state
 
 
-class _Group:
-    """One module: the slots of its parameters, its state and its hyper-parameters."""
+def _layout(state: Any) -> str:
+    """What kind of state this is, and of tensors of which shapes."""
+    kind = type(state).__name__
+    if not hasattr(state, "_asdict"):
+        return f"a {kind}"
+    shapes = {
+        name: [tuple(each.shape) for each in (value if isinstance(value, tuple) else (value,))]
+        for name, value in state._asdict().items()
+    }
+    return f"{kind} of shapes {shapes}"
 
-    def __init__(
-        self, module: nn.Module, slots: list[Slot], state: Any, hyper: Mapping[str, Any]
-    ) -> None:
-        self.module = module
-        self.slots = slots
-        self.state = state
-        self.hyper = hyper
+
+@dataclass(eq=False)
+class _Group:
+    """One module: the slots of its parameters, the rule's core, its state, its hyper-parameters."""
+
+    module: nn.Module
+    slots: list[Slot]
+    core: Core
+    state: Any
+    hyper: Mapping[str, Any]
 
     @classmethod
     def of(cls, module: nn.Module, rule: Rule) -> _Group:
@@ -161,24 +202,27 @@ class _Group:
             name: _by_name(value, names, name) if name in rule.core.per_leaf else value
             for name, value in rule.hyper.items()
         }
-        return cls(module, slots, rule.core.init([slot.get() for slot in slots], hyper), hyper)
+        state = rule.core.init([slot.get() for slot in slots], hyper)
+        return cls(module, slots, rule.core, state, hyper)
 
 
 def _by_name(value: Any, names: list[str], argument: str) -> Any:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (Mapping, Sequence)):
         return value
-    check(
-        set(value) == set(names),
-        argument,
-        expected=f"a dict with the parameters' names {names}",
-        got=list(value),
-    )
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        refuse(
+            argument,
+            expected=f"one value, or a dict with the parameters' names {names}",
+            got=list(value),
+        )
     return PerLeaf(tuple(value[name] for name in names))
 
 
 def _gradients(loss: torch.Tensor, params: list[torch.Tensor]) -> list[torch.Tensor | None]:
-    """d loss / d params with its graph; ``None`` for what is frozen or not in the loss."""
+    """The loss's gradients with their graph; ``None`` for what is frozen or not in the loss."""
     wanted = [param for param in params if param.requires_grad]
+    if not wanted:
+        return [None] * len(params)
     found = iter(torch.autograd.grad(loss, wanted, create_graph=True, allow_unused=True))
     return [next(found) if param.requires_grad else None for param in params]
 

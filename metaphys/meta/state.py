@@ -41,18 +41,17 @@ class ModuleState(NamedTuple):
     detach_buffers: bool = False
 
 
-class OptimizerState(tuple):
-    """The state of a :class:`MetaOptimizer`: one state of its rule for each module."""
-
-    __slots__ = ()
+OptimizerState = tuple[Any, ...]
+"""The state of a :class:`MetaOptimizer`: one state of its rule for each module."""
 
 
 def _converter(by: By, device: torch.device | str | None) -> Convert:
     """How one tensor is taken; each tensor once, so that what is tied stays tied."""
     kinds: dict[str, Convert] = {
-        "reference": lambda tensor: tensor,
-        "copy": _copied,
-        "deepcopy": _deep_copied,
+        "reference": lambda tensor: tensor if device is None else tensor.to(device),
+        # A clone keeps its graph to the source, so that the outer gradient reaches it.
+        "copy": lambda tensor: tensor.clone() if device is None else tensor.clone().to(device),
+        "deepcopy": lambda tensor: _deep_copied(tensor, device),
     }
     aliases = {"ref": "reference", "clone": "copy", "deepclone": "deepcopy"}
     kind = aliases.get(by, by)
@@ -62,23 +61,17 @@ def _converter(by: By, device: torch.device | str | None) -> Convert:
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in taken:
-            new = kinds[kind](tensor)
-            taken[id(tensor)] = (tensor, new if device is None else new.to(device))
+            taken[id(tensor)] = (tensor, kinds[kind](tensor))
         return taken[id(tensor)][1]
 
     return convert
 
 
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    # A clone keeps its graph to the source, so that the outer gradient reaches it.
-    return tensor.clone()
-
-
-def _deep_copied(tensor: torch.Tensor) -> torch.Tensor:
-    new = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+def _deep_copied(tensor: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
+    new = tensor.detach().to(tensor.device if device is None else device, copy=True)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(new, requires_grad=tensor.requires_grad)
-    return new
+    return new.requires_grad_(tensor.requires_grad)
 
 
 @overload
@@ -144,7 +137,7 @@ def extract_state_dict(
     """
     convert = _converter(by, device)
     if isinstance(target, MetaOptimizer):
-        return OptimizerState(map_tensors(convert, tuple(target.state_dict())))
+        return map_tensors(convert, target.state_dict())
     if not isinstance(target, nn.Module):
         refuse(
             "target",
@@ -192,7 +185,7 @@ def _visual_contents(module: nn.Module, prefix: str) -> dict[Any, Any]:
 
 
 def recover_state_dict(
-    target: nn.Module | MetaOptimizer, state: ModuleState | OptimizerState | tuple[Any, ...]
+    target: nn.Module | MetaOptimizer, state: ModuleState | OptimizerState
 ) -> None:
     """Put back what :func:`extract_state_dict` took; may be called any number of times.
 
@@ -241,8 +234,6 @@ def _check_match(found: list[Container], saved: tuple[Mapping[str, Any], ...], k
         ]
 
     here, there = layout(found), layout(saved)
-    # A module whose only entries are None has a container and no tensor.
-    here, there = [each for each in here if each], [each for each in there if each]
     check(
         here == there,
         "state",

@@ -48,9 +48,7 @@ def check_lists(
         _check_each(name, tensors, grads, kept)
 
 
-def _check_each(
-    name: str, tensors: Tensors, grads: Tensors, dtypes: list[torch.dtype]
-) -> None:
+def _check_each(name: str, tensors: Tensors, grads: Tensors, dtypes: list[torch.dtype]) -> None:
     for index, (tensor, grad, dtype) in enumerate(zip(tensors, grads, dtypes)):
         # `is` and one comparison of shapes: this runs for every leaf of every step.
         if tensor.dtype is not dtype:

@@ -89,9 +89,9 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Flat) -> None:
-        kernel, config, *tensors = inputs
+        kernel, config = inputs[:2]
         ctx.kernel, ctx.config = kernel, config
-        ctx.save_for_backward(*kernel.residuals(config, tuple(tensors), output))
+        ctx.save_for_backward(*kernel.residuals(config, inputs[2:], output))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[Any, ...]:
@@ -101,7 +101,9 @@ class _Apply(torch.autograd.Function):
         return None, None, *reference_vjp(kernel.reference, ctx.config, saved, cotangents)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], kernel: Kernel, config: Config, *tensors: Any):
+    def vmap(  # type: ignore[override]
+        info: Any, in_dims: tuple[Any, ...], kernel: Kernel, config: Config, *tensors: Any
+    ) -> tuple[Flat, tuple[int, ...]]:
         # Element by element, so a batch is only more elements: a leading dimension on every
         # tensor but the step counts. Batched counts are left to the reference.
         dims = in_dims[2:]

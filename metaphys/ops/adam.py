@@ -153,9 +153,7 @@ def _vjp(config: Config, residuals: Flat, cotangents: Flat) -> Sequence[torch.Te
     return (*ADAM_VJP(config, (*cotangents, *residuals)), None)
 
 
-ADAM_VJP = Kernel(
-    _on_flat(torch.ops.metaphys.adam_vjp.default, 6), _on_flat(adam_vjp_reference, 6)
-)
+ADAM_VJP = Kernel(_on_flat(torch.ops.metaphys.adam_vjp.default, 6), _on_flat(adam_vjp_reference, 6))
 ADAM = Kernel(
     _on_flat(torch.ops.metaphys.adam.default, 3),
     _on_flat(adam_reference, 3),

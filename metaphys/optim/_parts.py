@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from metaphys._errors import check, refuse
+from metaphys._tree import flatten
 from metaphys._typing import Tensors
-from metaphys.ops._math import state_dtype
+from metaphys.ops._math import cast, state_dtype
 from metaphys.optim.rule import PerLeaf
 
 
-def check_finite(name: str, value: Any) -> None:
-    """Refuse NaN, infinities and what is no hyper-parameter; tensors and schedules pass."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+def check_finite(name: str, value: Any, *, shaped: bool = False) -> None:
+    """Refuse NaN, infinities and what is no hyper-parameter; schedules pass.
+
+    Args:
+        name: the argument's name.
+        value: a number, a tensor (0-d, or of any shape with ``shaped``) or a schedule.
+        shaped: a tensor may have a value for each entry of a parameter.
+    """
+    if isinstance(value, torch.Tensor):
+        check(
+            shaped or value.ndim == 0,
+            name,
+            expected="a number or a tensor of no dimension",
+            got=f"one of shape {tuple(value.shape)}",
+        )
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         check(math.isfinite(value), name, expected="finite", got=value)
-        return
-    trees = (torch.Tensor, PerLeaf, Mapping, Sequence)
-    if isinstance(value, (str, bool)) or not (isinstance(value, trees) or callable(value)):
+    elif not callable(value):
         refuse(
             name,
             expected="a number, a tensor or a schedule",
@@ -29,11 +41,31 @@ def check_finite(name: str, value: Any) -> None:
         )
 
 
-def check_at_least(name: str, value: Any, low: float = 0.0) -> None:
+def check_at_least(name: str, value: Any, low: float = 0.0, *, shaped: bool = False) -> None:
     """:func:`check_finite`, and refuse a number below ``low``."""
-    check_finite(name, value)
+    check_finite(name, value, shaped=shaped)
     if isinstance(value, (int, float)):
         check(value >= low, name, expected=f">= {low:g}", got=value)
+
+
+def check_rates(name: str, value: Any) -> None:
+    """:func:`check_at_least` 0 for one learning rate, or each of a tree of them."""
+    for leaf in flatten(value)[0]:
+        # A None stands where the tree of parameters has one.
+        if leaf is not None or leaf is value:
+            check_at_least(name, leaf, shaped=True)
+
+
+def check_mask(name: str, value: Any) -> None:
+    """Refuse anything but ``None``, a function, a bool or a tree of bools."""
+    for leaf in flatten(value)[0]:
+        check(
+            leaf is None or isinstance(leaf, bool) or (callable(leaf) and leaf is value),
+            name,
+            expected="a tree of bools like the parameters, or a function that gives a list of them",
+            got=f"{leaf!r} of type {type(leaf).__name__}",
+            error=TypeError,
+        )
 
 
 def check_betas(betas: Any) -> None:
@@ -79,7 +111,7 @@ def signed_and_decayed(
         grads = [-grad for grad in grads]
     if is_zero(weight_decay):
         return grads
-    return [g + weight_decay * p for g, p in zip(grads, needed(params))]
+    return [g + cast(weight_decay, p.dtype) * p for g, p in zip(grads, needed(params))]
 
 
 def needed(params: Tensors | None) -> Tensors:
@@ -108,11 +140,31 @@ def scaled(updates: Sequence[torch.Tensor], outside: Any) -> Sequence[torch.Tens
     """``updates`` times a learning rate that is a tensor, or one for each leaf."""
     if outside is None:
         return updates
-    rates = outside.values if isinstance(outside, PerLeaf) else [outside] * len(updates)
-    return [
-        (rate.to(u.dtype) if isinstance(rate, torch.Tensor) else rate) * u
-        for rate, u in zip(rates, updates)
-    ]
+    return [cast(rate, u.dtype) * u for rate, u in zip(each(outside, updates), updates)]
+
+
+def check_fits(lr: Any, params: Tensors) -> None:
+    """Refuse a learning rate that would give a parameter another shape."""
+    if isinstance(lr, (int, float)):
+        return
+    for rate, param in zip(each(lr, params), params):
+        check(rate is not None, "lr", expected="given for every parameter", got=None)
+        if isinstance(rate, torch.Tensor) and rate.ndim:
+            fits = rate.ndim <= param.ndim and all(
+                have in (1, want) for have, want in zip(rate.shape[::-1], param.shape[::-1])
+            )
+            check(
+                fits,
+                "lr",
+                expected=f"a number, or broadcast to a parameter's shape {tuple(param.shape)}",
+                got=f"one of shape {tuple(rate.shape)}",
+                remedy="Give a tree with one for each parameter.",
+            )
+
+
+def each(value: Any, leaves: Sequence[Any]) -> Sequence[Any]:
+    """A hyper-parameter's value for each leaf."""
+    return value.values if isinstance(value, PerLeaf) else [value] * len(leaves)
 
 
 def all_numbers(values: Sequence[Any]) -> bool:

@@ -13,29 +13,33 @@ import torch
 
 from metaphys import ops
 from metaphys._typing import Hyper, Tensors, Tree
+from metaphys.ops._math import cast
 from metaphys.optim import _parts
-from metaphys.optim.rule import Core, PerLeaf, Rule
+from metaphys.optim.rule import Core, Rule
 
 
 class AdamState(NamedTuple):
     """Steps taken by each leaf, first and second moments."""
 
-    count: torch.Tensor
+    count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mu: tuple[torch.Tensor, ...]
     nu: tuple[torch.Tensor, ...]
 
 
 class _Adam(Core):
     per_leaf = ("lr", "mask")
+    of_params = ("mask",)
 
     def __init__(self, *, decoupled: bool) -> None:
         self.decoupled = decoupled
 
     def check(self, hyper: Mapping[str, Any]) -> None:
-        for name in ("lr", "eps", "eps_root", "weight_decay"):
+        _parts.check_rates("lr", hyper["lr"])
+        for name in ("eps", "eps_root", "weight_decay"):
             _parts.check_at_least(name, hyper[name])
         _parts.check_betas(hyper["betas"])
         _parts.check_flag("maximize", hyper["maximize"])
+        _parts.check_mask("mask", hyper["mask"])
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> AdamState:
         learn = hyper["moment_requires_grad"]
@@ -46,6 +50,7 @@ class _Adam(Core):
     def update(
         self, grads: Tensors, state: AdamState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], AdamState]:
+        _parts.check_fits(hyper["lr"], grads)
         decay = hyper["weight_decay"]
         coupled = 0.0 if self.decoupled else decay
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
@@ -64,11 +69,11 @@ class _Adam(Core):
             scale=scale,
         )
         if self.decoupled and not _parts.is_zero(decay):
-            factor = scale * decay
-            decayed = _masked(hyper["mask"], _parts.needed(params))
+            params = _parts.needed(params)
+            mask = _parts.each(True if hyper["mask"] is None else hyper["mask"], params)
             updates = [
-                u + factor * p if chosen else u
-                for u, p, chosen in zip(updates, _parts.needed(params), decayed)
+                u + scale * cast(decay, p.dtype) * p if chosen else u
+                for u, p, chosen in zip(updates, params, mask)
             ]
         return _parts.scaled(updates, outside), AdamState(count, tuple(mu), tuple(nu))
 
@@ -94,12 +99,6 @@ class _Adam(Core):
             maximize=hyper["maximize"],
         )
         return True
-
-
-def _masked(mask: Any, params: Tensors) -> Sequence[bool]:
-    if mask is None:
-        return [True] * len(params)
-    return mask.values if isinstance(mask, PerLeaf) else list(mask(params))
 
 
 ADAM = _Adam(decoupled=False)
@@ -137,7 +136,8 @@ def adam(
         use_accelerated_op: accepted for compatibility; the kernel is chosen by device and dtype.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range. (The values of tensors are not looked at:
+            elsewhere than on the CPU that would wait for the device.)
 
     Example:
         >>> import torch, metaphys
@@ -174,7 +174,8 @@ def adamw(
 ) -> Rule:
     r"""AdamW (Loshchilov & Hutter, arXiv 1711.05101): Adam with decoupled weight decay.
 
-    .. math:: p' = p - \eta \left(\lambda p + \frac{\hat m}{\sqrt{\hat v + \epsilon_r} + \epsilon}\right)
+    .. math::
+        p' = p - \eta\left(\lambda p + \frac{\hat m}{\sqrt{\hat v + \epsilon_r} + \epsilon}\right)
 
     Args:
         lr: see :func:`adam`.

@@ -7,7 +7,8 @@ from typing import Any, overload
 
 import torch
 
-from metaphys.optim.rule import Rule, resolve
+from metaphys._errors import check
+from metaphys.optim.rule import PerLeaf, Rule, resolve, select, select_hyper, values_of_params
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -32,14 +33,56 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[Any], rule: Rule) -> None:
+        check(
+            isinstance(rule, Rule),
+            "rule",
+            expected="a rule such as metaphys.sgd(lr=0.1)",
+            got=type(rule).__name__,
+            error=TypeError,
+        )
         self.rule = rule
         super().__init__(params, dict(rule.hyper))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # torch.optim names what is copied and pickled; the rule would be lost.
+        return {**super().__getstate__(), "rule": self.rule}
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with their own hyper-parameters where given."""
+        """Add parameters, with their own hyper-parameters where given.
+
+        Args:
+            param_group: ``params``, and hyper-parameters that differ from the rule's. One that
+                may differ from parameter to parameter (``lr``, ``mask``) may be a list.
+        """
+        check(
+            isinstance(param_group, dict),
+            "param_group",
+            expected="a dict with `params`",
+            got=type(param_group).__name__,
+            error=TypeError,
+        )
         given = {k: v for k, v in param_group.items() if k in self.rule.hyper}
         self.rule.core.check({**self.rule.hyper, **given})
         super().add_param_group(param_group)
+        try:
+            self._spread(self.param_groups[-1])
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+
+    def _spread(self, group: dict[str, Any]) -> None:
+        """Make lists of hyper-parameters that have one value for each parameter."""
+        core = self.rule.core
+        for name in core.per_leaf:
+            value = group[name]
+            check(
+                not isinstance(value, Mapping),
+                name,
+                expected="one value, or a list with one for each parameter of the group",
+                got=f"a {type(value).__name__}",
+            )
+            if isinstance(value, (tuple, list)) or (callable(value) and name in core.of_params):
+                group[name] = values_of_params(name, value, group["params"])
 
     @overload
     def step(self, closure: None = ...) -> None: ...
@@ -53,41 +96,96 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+        # Schedules and state come first, for all groups: what may fail, fails before any step.
+        for params, state, hyper in [self._prepare(group) for group in self.param_groups]:
             if params:
-                self._step_group(params, {name: group[name] for name in self.rule.hyper})
+                self._step(params, state, hyper)
         return loss
 
-    def _step_group(self, params: list[torch.Tensor], hyper: Mapping[str, Any]) -> None:
-        core = self.rule.core
+    def _prepare(self, group: dict[str, Any]) -> tuple[list[torch.Tensor], Any, Mapping[str, Any]]:
+        """The parameters of a group that have a gradient, their state and hyper-parameters."""
+        core, everything = self.rule.core, group["params"]
+        present = [index for index, param in enumerate(everything) if param.grad is not None]
+        if not present:
+            return [], None, {}
+        hyper = {name: group[name] for name in self.rule.hyper}
+        for name in core.per_leaf:
+            if isinstance(hyper[name], list):
+                hyper[name] = PerLeaf(tuple(hyper[name]))
+        params = select(everything, present)
+        # What a first step would start from: a momentum that was 0 until now has no buffer yet.
+        start = core.init(params[:1], hyper)
+        names = _unpack(start, 1)[0].keys()
         for param in params:
-            if not self.state[param]:
-                self.state[param] = _unpack(core.init([param], hyper), 1)[0]
-        state = _pack(type(core.init([], hyper)), [self.state[param] for param in params])
+            if len(self.state[param]) < len(names):
+                first = _unpack(core.init([param], hyper), 1)[0]
+                self.state[param] = {**first, **self.state[param]}
+        state = _pack(type(start), names, [self.state[param] for param in params])
+        count = state.count
+        if len(present) < len(everything):
+            count = torch.stack([self.state[p]["step"] for p in everything if p in self.state])
+        return params, state, select_hyper(resolve(core, hyper, count, everything), present)
+
+    def _step(self, params: list[torch.Tensor], state: Any, hyper: Mapping[str, Any]) -> None:
+        core = self.rule.core
         grads = [param.grad for param in params]
-        hyper = resolve(hyper, state.count)
         if not core.update_in_place(params, grads, state, hyper):  # type: ignore[arg-type]
             updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]
             for param, update in zip(params, updates):
                 param.add_(update)
         for param, values in zip(params, _unpack(state, len(params))):
-            self.state[param] = values
+            self.state[param].update(values)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore groups and state; moments keep their own dtype.
 
         torch.optim casts state to the parameter's dtype, which would make the float32 moments of a
         bfloat16 parameter bfloat16.
+
+        Args:
+            state_dict: what ``state_dict()`` of an optimizer with the same rule returned.
+
+        Raises:
+            ValueError: if it belongs to another rule or to other parameters. Nothing is changed.
         """
+        self._check_state_dict(state_dict)
         super().load_state_dict(state_dict)
-        saved = state_dict["state"]
-        indices = [i for group in state_dict["param_groups"] for i in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for index, param in zip(indices, params):
-            for name, value in saved.get(index, {}).items():
+        for param, saved in self._saved(state_dict):
+            for name, value in saved.items():
                 device = "cpu" if name == "step" else param.device
                 self.state[param][name] = value.detach().to(device, copy=True)
+
+    def _saved(self, state_dict: dict[str, Any]) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+        """What a state dict holds for each parameter."""
+        indices = [i for group in state_dict["param_groups"] for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        return [(p, state_dict["state"].get(index, {})) for index, p in zip(indices, params)]
+
+    def _check_state_dict(self, state_dict: dict[str, Any]) -> None:
+        fields = type(self.rule.core.init([], self.rule.hyper))._fields
+        names = {"step", *fields} - {"count"}
+        for group in state_dict["param_groups"]:
+            missing = [name for name in self.rule.hyper if name not in group]
+            check(
+                not missing,
+                "state_dict",
+                expected=f"of an optimizer with the hyper-parameters {list(self.rule.hyper)}",
+                got=f"one without {missing}",
+            )
+        for param, saved in self._saved(state_dict):
+            check(
+                not saved or ("step" in saved and names.issuperset(saved)),
+                "state_dict",
+                expected=f"of an optimizer with the state {sorted(names)}",
+                got=f"{sorted(saved)}",
+            )
+            for name, value in saved.items():
+                check(
+                    name == "step" or value.shape == param.shape,
+                    "state_dict",
+                    expected=f"of parameters of the shape {tuple(param.shape)}",
+                    got=f"{name} of shape {tuple(value.shape)}",
+                )
 
 
 def _unpack(state: Any, n: int) -> list[dict[str, torch.Tensor]]:
@@ -99,10 +197,10 @@ def _unpack(state: Any, n: int) -> list[dict[str, torch.Tensor]]:
     ]
 
 
-def _pack(kind: Any, states: list[dict[str, torch.Tensor]]) -> Any:
-    """The inverse of :func:`_unpack`."""
+def _pack(kind: Any, names: Iterable[str], states: list[dict[str, torch.Tensor]]) -> Any:
+    """The inverse of :func:`_unpack`; ``names`` are those that the rule uses at present."""
     fields = {
-        name: tuple(state[name] for state in states if name in state)
+        name: tuple(state[name] for state in states) if name in names else ()
         for name in kind._fields
         if name != "count"
     }

@@ -8,13 +8,13 @@ meta, unrolled) calls the same core.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
 from metaphys._tree import flatten, flatten_like, flatten_tensors, unflatten
 from metaphys._typing import Leaves, Tensors, Tree
 
@@ -29,6 +29,9 @@ class Core(ABC):
 
     per_leaf: tuple[str, ...] = ("lr",)
     """The hyper-parameters that may have one value for each leaf."""
+
+    of_params: tuple[str, ...] = ()
+    """Those that may be a function of the list of parameters instead of the steps."""
 
     @abstractmethod
     def check(self, hyper: Mapping[str, Any]) -> None:
@@ -104,12 +107,30 @@ class Rule:
             name: _per_leaf(value, spec, name) if name in self.core.per_leaf else value
             for name, value in self.hyper.items()
         }
-        updates, state = update_leaves(self.core, leaves, state, values, hyper)
+        # `init` has no state for a None among the parameters; such leaves are left out here.
+        known = range(len(leaves))
+        if values is not None or len(leaves) != state.count.shape[-1]:
+            given = leaves if values is None else values
+            known = [index for index in known if given[index] is not None]
+        part, state = update_leaves(
+            self.core,
+            select(leaves, known),
+            state,
+            None if values is None else select(values, known),
+            select_hyper(hyper, known),
+        )
+        updates: list[torch.Tensor | None] = [None] * len(leaves)
+        for index, update in zip(known, part):
+            updates[index] = update
         return unflatten(spec, updates), state
 
 
 class PerLeaf(NamedTuple):
-    """A hyper-parameter that has one value for each leaf."""
+    """A hyper-parameter that has one value for each leaf.
+
+    Attributes:
+        values: the values, in the order of the leaves.
+    """
 
     values: tuple[Any, ...]
 
@@ -127,15 +148,42 @@ def _per_leaf(value: Any, spec: Any, name: str) -> Any:
     return PerLeaf(tuple(leaves))
 
 
-def resolve(hyper: Mapping[str, Any], count: torch.Tensor) -> dict[str, Any]:
-    """``hyper`` with every schedule replaced by its value after ``count`` steps."""
-    steps = None
-    resolved = dict(hyper)
-    for name, value in hyper.items():
-        if callable(value):
-            steps = count.amax() if steps is None and count.numel() else steps
-            resolved[name] = value(steps if steps is not None else torch.tensor(0))
-    return resolved
+def resolve(
+    core: Core, hyper: Mapping[str, Any], count: torch.Tensor, params: Leaves | None
+) -> dict[str, Any]:
+    """``hyper`` with every function replaced by its value: schedules take the steps so far.
+
+    The steps are a float64 tensor: ``0.9**t`` with an integer t would be float32.
+    """
+
+    def value_of(name: str, value: Any) -> Any:
+        if isinstance(value, PerLeaf):
+            return PerLeaf(tuple(value_of(name, each) for each in value.values))
+        if isinstance(value, (tuple, list)):  # betas
+            return tuple(value_of(name, each) for each in value)
+        if not callable(value):
+            return value
+        if name in core.of_params:
+            return PerLeaf(tuple(values_of_params(name, value, params)))
+        return value(count.to(torch.float64).amax() if len(count) else count.sum())
+
+    return {name: value_of(name, value) for name, value in hyper.items()}
+
+
+def values_of_params(
+    name: str, value: Callable[[Leaves], Any] | Sequence[Any], params: Leaves | None
+) -> list[Any]:
+    """A hyper-parameter that is a list, or a function of the parameters, with one for each."""
+    if params is None:
+        refuse("params", expected=f"given when `{name}` is a function of them", got=None)
+    values = list(value(params) if callable(value) else value)
+    check(
+        len(values) == len(params),
+        name,
+        expected=f"{len(params)} values, one for each parameter",
+        got=f"{len(values)}",
+    )
+    return values
 
 
 def update_leaves(
@@ -149,34 +197,34 @@ def update_leaves(
         got=f"{len(grads)} leaves",
         remedy="Make a new state with `init` when parameters come or go.",
     )
+    hyper = resolve(core, hyper, state.count, params)
     if all(grad is not None for grad in grads):
-        updates, state = core.update(grads, state, params, resolve(hyper, state.count))  # type: ignore[arg-type]
+        updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]
         return list(updates), state
     present = [index for index, grad in enumerate(grads) if grad is not None]
     result: list[torch.Tensor | None] = [None] * len(grads)
     if not present:
         return result, state
     updates, part = core.update(
-        _select(grads, present),
+        select(grads, present),
         select_state(state, present),
-        None if params is None else _select(params, present),
-        select_hyper(resolve(hyper, state.count), present),
+        None if params is None else select(params, present),
+        select_hyper(hyper, present),
     )
     for index, update in zip(present, updates):
         result[index] = update
     return result, _merge_state(state, part, present)
 
 
-def _select(values: Sequence[Any], indices: Sequence[int]) -> list[Any]:
+def select(values: Sequence[Any], indices: Sequence[int]) -> list[Any]:
+    """The values of some leaves only."""
     return [values[index] for index in indices]
 
 
 def select_hyper(hyper: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
     """The hyper-parameters of some leaves only."""
     return {
-        name: PerLeaf(tuple(_select(value.values, indices)))
-        if isinstance(value, PerLeaf)
-        else value
+        name: PerLeaf(tuple(select(value.values, indices))) if isinstance(value, PerLeaf) else value
         for name, value in hyper.items()
     }
 
@@ -184,7 +232,7 @@ def select_hyper(hyper: Mapping[str, Any], indices: Sequence[int]) -> dict[str, 
 def select_state(state: Any, indices: Sequence[int]) -> Any:
     """The state of some leaves only."""
     fields = {
-        name: tuple(_select(value, indices)) if value else value
+        name: tuple(select(value, indices)) if value else value
         for name, value in state._asdict().items()
         if name != "count"
     }
@@ -241,4 +289,3 @@ def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
 def add_updates(params: Leaves, updates: Leaves) -> list[torch.Tensor | None]:
     """``params + updates`` on flat lists, out of place; ``None`` updates change nothing."""
     return [p if p is None or u is None else p + u for p, u in zip(params, updates)]
-

@@ -17,13 +17,14 @@ from metaphys.optim.rule import Core, Rule
 class SGDState(NamedTuple):
     """Steps taken by each leaf, and momentum buffers (empty without momentum)."""
 
-    count: torch.Tensor
+    count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     trace: tuple[torch.Tensor, ...]
 
 
 class _SGD(Core):
     def check(self, hyper: Mapping[str, Any]) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
+        _parts.check_rates("lr", hyper["lr"])
+        for name in ("momentum", "weight_decay"):
             _parts.check_at_least(name, hyper[name])
         # Any finite dampening is a valid recursion; torch.optim takes negative ones too.
         _parts.check_finite("dampening", hyper["dampening"])
@@ -47,6 +48,7 @@ class _SGD(Core):
     def update(
         self, grads: Tensors, state: SGDState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], SGDState]:
+        _parts.check_fits(hyper["lr"], grads)
         grads = _parts.signed_and_decayed(grads, params, hyper["weight_decay"], hyper["maximize"])
         scale, outside = _parts.split_lr(hyper["lr"])
         count = state.count + 1
@@ -114,7 +116,8 @@ def sgd(
         maximize: ascend instead of descend.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range. (The values of tensors are not looked at:
+            elsewhere than on the CPU that would wait for the device.)
 
     Example:
         >>> import torch, metaphys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import optree
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import refuse
 
 _DTYPES = (torch.float32, torch.float64)
 
@@ -35,7 +36,8 @@ class Ports:
 
     Attributes:
         drive: number of values that drive the system (the last dimension of ``drive``).
-        controls: a tree of shapes, one tuple a control, without leading dimensions.
+        controls: shapes, one tuple a control, without leading dimensions, in dicts, lists and
+            tuples as the controls themselves.
         readout: number of values that are read out (the last dimension of the readout).
 
     Example:
@@ -68,7 +70,7 @@ class Ports:
         _check_drive(drive, self.drive)
         settings = units
         _check_prefix("drive", drive, units, what="one row for each unit of the fleet")
-        for name, shape, control in self._pairs(controls):
+        for name, shape, control in _pairs("controls", self.controls, controls):
             _check_like(name, control, drive)
             lead = _lead(name, control, shape)
             _check_prefix(name, drive, lead, what="controls' leading dimensions in front")
@@ -77,24 +79,31 @@ class Ports:
 
     def has_leading(self, controls: Any) -> bool:
         """Whether any control carries dimensions in front of its own (no checks are made)."""
-        pairs = self._pairs(controls)
+        pairs = _pairs("controls", self.controls, controls)
         return any(getattr(control, "ndim", 0) > len(shape) for _, shape, control in pairs)
 
-    def _pairs(self, controls: Any) -> list[tuple[str, tuple[int, ...], Any]]:
-        shapes: list[Any]
-        paths, shapes, spec = optree.tree_flatten_with_path(  # type: ignore[assignment]
-            self.controls, is_leaf=_is_shape
-        )
-        leaves, arrived = optree.tree_flatten(controls)
-        check(
-            arrived == spec,
-            "controls",
-            expected=f"a tree of tensors like {self.controls}",
+
+def _pairs(name: str, shapes: Any, controls: Any) -> list[tuple[str, tuple[int, ...], Any]]:
+    """(name, shape, control) of every control.
+
+    Walked by hand: it names what is missing, and torch.compile cannot trace optree here.
+    """
+    if _is_shape(shapes):
+        return [(name, shapes, controls)]
+    keys = list(shapes) if isinstance(shapes, Mapping) else list(range(len(shapes)))
+    if isinstance(shapes, Mapping):
+        fits = isinstance(controls, Mapping) and set(controls) == set(keys)
+    else:
+        fits = isinstance(controls, type(shapes)) and len(controls) == len(keys)
+    if not fits:
+        refuse(
+            name,
+            expected=f"a tree of tensors like {shapes}",
             got=_outline(controls),
             remedy="system.init_controls() makes one that fits.",
         )
-        names = [".".join(["controls", *map(str, path)]) for path in paths]
-        return list(zip(names, shapes, leaves, strict=True))
+    found = [_pairs(f"{name}.{key}", shapes[key], controls[key]) for key in keys]
+    return [pair for pairs in found for pair in pairs]
 
 
 def _outline(tree: Any) -> Any:
@@ -102,63 +111,60 @@ def _outline(tree: Any) -> Any:
     return optree.tree_map(lambda leaf: tuple(getattr(leaf, "shape", ())), tree)
 
 
+# What follows runs on every call: messages are made only where they are needed.
+
+
 def _check_drive(drive: Any, size: int) -> None:
-    check(
-        isinstance(drive, Tensor),
-        "drive",
-        expected="a tensor",
-        got=type(drive).__name__,
-        remedy="Convert it with torch.as_tensor.",
-        error=TypeError,
-    )
-    check(
-        drive.dtype in _DTYPES,
-        "drive",
-        expected="float32 or float64",
-        got=drive.dtype,
-        remedy="Convert it with .float() or .double().",
-        error=TypeError,
-    )
-    check(
-        drive.ndim >= 1 and drive.shape[-1] == size,
-        "drive",
-        expected=f"of shape (..., {size})",
-        got=tuple(drive.shape),
-        remedy="The last dimension is what enters the system at once.",
-    )
+    if not isinstance(drive, Tensor):
+        refuse(
+            "drive",
+            expected="a tensor",
+            got=type(drive).__name__,
+            remedy="Convert it with torch.as_tensor.",
+            error=TypeError,
+        )
+    if drive.dtype not in _DTYPES:
+        refuse(
+            "drive",
+            expected="float32 or float64",
+            got=drive.dtype,
+            remedy="Convert it with .float() or .double().",
+            error=TypeError,
+        )
+    if drive.ndim < 1 or drive.shape[-1] != size:
+        refuse(
+            "drive",
+            expected=f"of shape (..., {size})",
+            got=tuple(drive.shape),
+            remedy="The last dimension is what enters the system at once.",
+        )
 
 
 def _check_like(name: str, control: Any, drive: Tensor) -> None:
-    check(
-        isinstance(control, Tensor),
-        name,
-        expected="a tensor",
-        got=type(control).__name__,
-        error=TypeError,
-    )
-    check(
-        control.dtype == drive.dtype,
-        name,
-        expected=f"of the drive's dtype, {drive.dtype}",
-        got=control.dtype,
-        remedy=f"Convert one of them, e.g. .to({drive.dtype}).",
-        error=TypeError,
-    )
-    check(
-        control.device == drive.device,
-        name,
-        expected=f"on the drive's device, {drive.device}",
-        got=control.device,
-        remedy="Move one of them with .to(device).",
-    )
+    if not isinstance(control, Tensor):
+        refuse(name, expected="a tensor", got=type(control).__name__, error=TypeError)
+    if control.dtype != drive.dtype:
+        refuse(
+            name,
+            expected=f"of the drive's dtype, {drive.dtype}",
+            got=control.dtype,
+            remedy=f"Convert one of them, e.g. .to({drive.dtype}).",
+            error=TypeError,
+        )
+    if control.device != drive.device:
+        refuse(
+            name,
+            expected=f"on the drive's device, {drive.device}",
+            got=control.device,
+            remedy="Move one of them with .to(device).",
+        )
 
 
 def _lead(name: str, control: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
-    own = len(shape)
-    split = control.ndim - own
-    fits = split >= 0 and tuple(control.shape[split:]) == shape
-    dims = ", ".join(map(str, shape))
-    check(fits, name, expected=f"of shape (..., {dims})", got=tuple(control.shape))
+    split = control.ndim - len(shape)
+    if split < 0 or tuple(control.shape[split:]) != shape:
+        dims = ", ".join(map(str, shape))
+        refuse(name, expected=f"of shape (..., {dims})", got=tuple(control.shape))
     return tuple(control.shape[:split])
 
 
@@ -167,11 +173,10 @@ def _check_prefix(name: str, drive: Tensor, lead: tuple[int, ...], *, what: str)
     if count == 0 or (drive.ndim > count and tuple(drive.shape[:count]) == lead):
         return
     dims = ", ".join(map(str, lead))
-    check(
-        False,
+    owner = "" if name == "drive" else f", as `{name}` has them"
+    refuse(
         "drive",
-        expected=f"of shape ({dims}, ..., {drive.shape[-1]}): {what}"
-        + ("" if name == "drive" else f", as `{name}` has them"),
+        expected=f"of shape ({dims}, ..., {drive.shape[-1]}): {what}{owner}",
         got=tuple(drive.shape),
         remedy=f"Expand it, e.g. drive.expand({dims}, *drive.shape).",
     )

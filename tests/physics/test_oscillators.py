@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, vmap
 
-from metaphys.physics import OscillatorArray, OscillatorMismatch
+from metaphys.physics import OscillatorArray, OscillatorMismatch, Ports
 
 
 def acceleration(q, coupling, force, offset, eta):
@@ -224,6 +224,17 @@ def test_func_and_autograd_agree(unit, drive, controls):
             torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-13)
 
 
+def test_compiles_without_a_graph_break(unit, drive, controls):
+    # The tracing is what may fail; generating code would take a minute.
+    def slope(controls, drive):
+        return grad(lambda c: unit(drive, c).square().sum())(controls)
+
+    torch._dynamo.reset()
+    for function in (lambda c, d: unit(d, c), slope):
+        compiled = torch.compile(function, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(controls, drive), function(controls, drive))
+
+
 def test_float32_follows_float64(unit, drive, controls):
     single = {k: v.float() for k, v in controls.items()}
     found = unit(drive.float(), single)
@@ -253,6 +264,7 @@ BAD_CALLS = [
     (lambda d, c: (d[0, 0], c), ValueError, "`drive` must be of shape"),
     (lambda d, c: (d, {"force": c["force"]}), ValueError, "`controls` must be a tree"),
     (lambda d, c: (d, None), ValueError, "`controls` must be a tree"),
+    (lambda d, c: (d, [c["coupling"], c["force"]]), ValueError, "`controls` must be a tree"),
     (lambda d, c: (d, {**c, "force": 1.0}), TypeError, r"`controls\.force` must be a tensor"),
     (lambda d, c: (d, {**c, "force": c["force"][:2]}), ValueError, r"`controls\.force` must be of"),
     (lambda d, c: (d, {**c, "coupling": c["force"]}), ValueError, r"`controls\.coupling` must be"),
@@ -300,3 +312,15 @@ def test_a_fleet_refuses_a_drive_without_units(controls, drive):
     fleet = OscillatorArray(4, mismatch=OscillatorMismatch(gain=torch.zeros(5, 1)))
     with pytest.raises(ValueError, match=r"`drive` must be of shape \(5, ..., 4\): one row for"):
         fleet(drive, controls)
+
+
+def test_controls_may_be_nested():
+    ports = Ports(2, {"a": [(2,), ()], "b": ((3,), {})}, 1)
+    drive = torch.zeros(5, 2)
+    fitting = {"a": [torch.zeros(5, 2), torch.zeros(())], "b": (torch.zeros(3), {})}
+    assert ports.check(drive, fitting) == (5,)
+    spoiled = {**fitting, "b": (torch.zeros(2), {})}
+    with pytest.raises(ValueError, match=r"`controls\.b\.0` must be of shape \(..., 3\)"):
+        ports.check(drive, spoiled)
+    with pytest.raises(ValueError, match=r"`controls\.a` must be a tree of tensors like \[\(2,\)"):
+        ports.check(drive, {**fitting, "a": [torch.zeros(2)]})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metaphys._errors import check
 from metaphys.nn._encoding import encode, pad
 from metaphys.nn._layer import PhysicalLayer
-from metaphys.physics import OscillatorArray
+from metaphys.physics import OscillatorArray, OscillatorSpread, Population
 
 
 @final
@@ -84,6 +84,34 @@ class OscillatorNetwork(nn.Module):
     def systems(self) -> tuple[OscillatorArray, ...]:
         """The nominal arrays, one a layer: the twins that need no measurement."""
         return self._systems
+
+    def populations(
+        self, spread: OscillatorSpread, *, noise: float = 0.0, drive_noise: float = 0.0
+    ) -> tuple[Population, ...]:
+        """One population of arrays for each layer, to draw the hardware of a whole network from.
+
+        A seed stands for a network: its layers are independent units.
+
+        Args:
+            spread: how units differ.
+            noise: standard deviation of the readout noise of each array, in rad.
+            drive_noise: standard deviation of the noise on its initial angles, in rad.
+
+        Example:
+            >>> from metaphys.nn import run_on
+            >>> from metaphys.physics import OscillatorSpread, PhysicsAware
+            >>> net = OscillatorNetwork(4, 2, layers=2)
+            >>> hardware = net.populations(OscillatorSpread(coupling=1.0, gain=0.1), noise=0.02)
+            >>> pats = [PhysicsAware(p.unit(seed=12), twin=p.system) for p in hardware]
+            >>> with run_on(net, *pats):
+            ...     logits = net(torch.rand(5, 4))
+            >>> sum(pat.device.calls for pat in pats)
+            10
+        """
+        return tuple(
+            Population(array, spread, noise, drive_noise, key=f"layer {index}")
+            for index, array in enumerate(self._systems)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (..., c) of ``images`` (..., n), pixels in [0, 1].

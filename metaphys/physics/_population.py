@@ -12,7 +12,7 @@ import torch
 from metaphys._errors import check
 from metaphys.physics._device import Device, SimulatedDevice
 from metaphys.physics._oscillators import OscillatorArray, OscillatorMismatch
-from metaphys.physics._seeds import stream
+from metaphys.physics._seeds import derived, stream
 from metaphys.physics._system import System
 from metaphys.physics._wrappers import WithNoise
 
@@ -117,6 +117,8 @@ class Population:
         spread: how units differ from it.
         noise: standard deviation of the readout noise, in the readout's unit.
         drive_noise: standard deviation of the noise on the drive, in the drive's unit.
+        key: tells apart populations that are drawn from with the same seeds, such as the layers of
+            one network: under another key a seed is another unit.
 
     Example:
         >>> population = Population(OscillatorArray(3), OscillatorSpread(coupling=0.5), noise=0.02)
@@ -133,6 +135,7 @@ class Population:
     spread: Spread
     noise: float = 0.0
     drive_noise: float = 0.0
+    key: str = ""
 
     def __post_init__(self) -> None:
         for name, kind in (("system", System), ("spread", Spread)):
@@ -149,7 +152,8 @@ class Population:
 
     def unit(self, seed: int) -> Device:
         """The unit of this seed; drive and readout have no dimension for units."""
-        return self._noisy(SimulatedDevice(self.spread.single(self.system, seed)), [seed])
+        (own,) = self._own([seed])
+        return self._noisy(SimulatedDevice(self.spread.single(self.system, own)), [own])
 
     def draw(self, units: int | Sequence[int]) -> Device:
         """A fleet, whose units lead the dimensions of drive and readout.
@@ -162,7 +166,11 @@ class Population:
         """
         seeds = range(units) if isinstance(units, int) else list(units)
         check(len(seeds) > 0, "units", expected="at least one unit", got=units)
-        return self._noisy(SimulatedDevice(self.spread.perturb(self.system, seeds)), seeds)
+        own = self._own(seeds)
+        return self._noisy(SimulatedDevice(self.spread.perturb(self.system, own)), own)
+
+    def _own(self, seeds: Sequence[int]) -> list[int]:
+        return [derived(seed, self.key) if self.key else seed for seed in seeds]
 
     def _noisy(self, device: Device, seeds: Sequence[int]) -> Device:
         if not self.noise and not self.drive_noise:

@@ -17,5 +17,15 @@ def stream(seed: int, name: str) -> torch.Generator:
         >>> bool(torch.rand(2, generator=first).equal(torch.rand(2, generator=second)))
         True
     """
+    return torch.Generator().manual_seed(derived(seed, name))
+
+
+def derived(seed: int, name: str) -> int:
+    """A seed (63 bits) for ``name`` that belongs to ``seed``.
+
+    Example:
+        >>> derived(3, "a") == derived(3, "a"), derived(3, "a") == derived(3, "b")
+        (True, False)
+    """
     digest = hashlib.sha256(f"metaphys:{name}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1

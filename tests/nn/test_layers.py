@@ -1,7 +1,7 @@
 """Physical layers, the oscillator network, and moving both from unit to unit."""
 
 # Misuse is tested here.
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from metaphys.physics import (
     OscillatorArray,
     OscillatorSpread,
     PhysicsAware,
-    Population,
     SimulatedDevice,
 )
 
@@ -35,10 +34,9 @@ def images(generator):
 def pats(net, seeds, **noise):
     """A PAT layer for each array of the network, on the units (or the fleet) of these seeds."""
     made = []
-    for array in net.systems:
-        population = Population(array, OscillatorSpread(coupling=0.5, gain=0.1), **noise)
+    for population in net.populations(OscillatorSpread(coupling=0.5, gain=0.1), **noise):
         device = population.unit(seeds) if isinstance(seeds, int) else population.draw(seeds)
-        made.append(PhysicsAware(device, array))
+        made.append(PhysicsAware(device, population.system))
     return made
 
 
@@ -228,3 +226,11 @@ def test_limits_name_a_control_and_are_positive() -> None:
     for limits in ({"gain": 1.0}, {"coupling": 0.0}):
         with pytest.raises(ValueError, match="limits"):
             PhysicalLayer(array, array.init_controls(), limits=limits)
+
+
+def test_the_layers_of_a_network_are_independent_units():
+    net = OscillatorNetwork(5, 3, layers=3)
+    first, second, _ = (
+        p.unit(7).system.mismatch.coupling for p in net.populations(OscillatorSpread(coupling=1.0))
+    )
+    assert first.shape == second.shape and not torch.allclose(first, second)

@@ -8,7 +8,7 @@ from torch.func import grad, vmap
 
 from metaphys import MetaSGD, extract_state_dict, recover_state_dict
 from metaphys.nn import OscillatorNetwork, functional, run_on
-from metaphys.physics import OscillatorSpread, PhysicsAware, Population
+from metaphys.physics import OscillatorSpread, PhysicsAware
 
 SEEDS, STEPS, LR = [11, 4, 20_007], 3, 0.3
 
@@ -16,10 +16,9 @@ SEEDS, STEPS, LR = [11, 4, 20_007], 3, 0.3
 def layers(net, seeds):
     """A noisy PAT layer for each array: of one unit, or of a fleet."""
     spread = OscillatorSpread(coupling=0.7, gain=0.1)
-    for array in net.systems:
-        population = Population(array, spread, noise=0.02, drive_noise=0.01)
+    for population in net.populations(spread, noise=0.02, drive_noise=0.01):
         device = population.unit(seeds) if isinstance(seeds, int) else population.draw(seeds)
-        yield PhysicsAware(device, array)
+        yield PhysicsAware(device, population.system)
 
 
 class FrozenOffsets:

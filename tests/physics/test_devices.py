@@ -223,6 +223,17 @@ def test_a_fleet_by_number_has_the_first_seeds(array):
     assert found.equal(expected)
 
 
+def test_under_another_key_a_seed_is_another_unit(array):
+    spread = OscillatorSpread(coupling=1.0)
+    populations = [Population(array, spread, key=key) for key in ("", "layer 0", "layer 1")]
+    offsets = [p.unit(3).system.mismatch.coupling for p in populations]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        correlation = torch.corrcoef(torch.stack([offsets[first], offsets[second]]).flatten(1))
+        assert correlation[0, 1].abs() < 0.9
+    alone, fleet = populations[1].unit(3), populations[1].draw([5, 3])
+    assert fleet.system.mismatch.coupling[1].equal(alone.system.mismatch.coupling)
+
+
 def test_a_seed_is_the_same_pattern_at_every_spread_and_dtype(array):
     small, large = (OscillatorSpread(coupling=s, gain=0.1).single(array, 4) for s in (0.5, 1.0))
     assert (2 * small.mismatch.coupling).equal(large.mismatch.coupling)

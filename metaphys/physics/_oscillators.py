@@ -178,7 +178,7 @@ class OscillatorArray(System):
         check(nominal, "system", expected="nominal", got=self, remedy="Use with_mismatch(None).")
         leading = self.ports.has_leading(controls)
         check(not leading, "controls", expected="one setting", got="leading dimensions")
-        stiffness = -_stiffness(controls["coupling"], 1.0)
+        stiffness = -_force_matrix(controls["coupling"], 1.0)
         momenta = torch.linalg.solve(stiffness, velocities.unsqueeze(-1)).squeeze(-1)
         kinetic = (velocities * momenta).sum(-1) / 2
         work = (angles * torch.linalg.solve(stiffness, controls["force"])).sum(-1)
@@ -194,7 +194,7 @@ class OscillatorArray(System):
         return march.readout(march.last(q, u))
 
 
-def _stiffness(coupling: Tensor, scale: float) -> Tensor:
+def _force_matrix(coupling: Tensor, scale: float) -> Tensor:
     """``scale`` · (J − diag(row sums of J) − 1), of C (..., N, N): force = sin(q) @ this + e."""
     symmetric = (coupling + coupling.mT) * (scale / 2)
     return symmetric - torch.diag_embed(symmetric.sum(-1) + scale)
@@ -217,7 +217,7 @@ class _March:
         offset, gain = array.mismatch.coupling, array.mismatch.gain
         if offset is not None:
             coupling = _align(coupling, 2, count) + _align(offset.to(drive), 2, count)
-        matrix, bias = _stiffness(coupling, array.dt**2), force * array.dt**2
+        matrix, bias = _force_matrix(coupling, array.dt**2), force * array.dt**2
         rows, self.scale = -1 if not count else math.prod(settings), None
         if gain is not None:
             factor = _align(gain.to(drive) + 1, 1, count)

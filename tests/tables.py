@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -47,3 +49,92 @@ def tolerance(dtype: torch.dtype) -> dict[str, float]:
         torch.bfloat16: {"rtol": 2e-2, "atol": 1e-2},
         torch.float16: {"rtol": 2e-3, "atol": 1e-3},
     }[dtype]
+
+
+def plain_adam(g, m, v, t, b1, b2, eps, eps_root, scale):
+    """Adam as in the paper, by nobody's kernel."""
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+    root = (v / (1 - b2**t) + eps_root).sqrt()
+    return scale * m / (1 - b1**t) / (root + eps), m, v
+
+
+def plain_sgd(g, b, t, momentum, dampening, nesterov, scale):
+    """SGD as in torch's documentation."""
+    b = momentum * b + (g if t == 1 else (1 - dampening) * g)
+    return scale * (g + momentum * b if nesterov else b), b
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One operator with its hyper-parameters; a state is a list of lists of tensors."""
+
+    states: int
+    hyper: dict[str, Any]
+    kind: str
+
+    def call(self, grads, states, count):
+        """The differentiable operator of metaphys.ops, as lists [updates, *states]."""
+        states = states or ((),)
+        return getattr(metaphys.ops, self.kind)(grads, *states, count, **self.hyper)[: self.out]
+
+    def plain(self, grads, states, count):
+        """The same by the statements above, leaf by leaf."""
+        if self.kind == "adam":
+            rule = plain_adam
+        elif self.states:
+            rule = plain_sgd
+        else:
+            return [[self.hyper["scale"] * g for g in grads]]
+        leaves = zip(grads, *states, count.tolist())
+        return [list(part) for part in zip(*(rule(*leaf, **self.hyper) for leaf in leaves))]
+
+    @property
+    def out(self) -> int:
+        """How many lists come out: the updates and the states."""
+        return 1 + self.states
+
+    def raw(self, form: str) -> Callable[..., Any]:
+        """The registered operator: ``""``, ``"_vjp"`` or ``"_"``."""
+        return getattr(torch.ops.metaphys, self.kind + form).default
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """The hyper-parameters in the order of the operator's schema."""
+        return tuple(self.hyper.values())
+
+
+ADAM = {"b1": 0.9, "b2": 0.99, "eps": 1e-8, "eps_root": 0.0, "scale": -0.1}
+SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "scale": -0.1}
+
+KERNELS: dict[str, Kernel] = {
+    "adam": Kernel(2, ADAM, "adam"),
+    "adam-eps": Kernel(2, {**ADAM, "eps": 1e-2, "eps_root": 1e-3}, "adam"),
+    "sgd": Kernel(0, {**SGD, "momentum": 0.0}, "sgd"),
+    "sgd-momentum": Kernel(1, SGD, "sgd"),
+    "sgd-dampened": Kernel(1, {**SGD, "dampening": 0.3}, "sgd"),
+    "sgd-nesterov": Kernel(1, {**SGD, "nesterov": True}, "sgd"),
+}
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def state_of(dtype: torch.dtype) -> torch.dtype:
+    """Moments of half precision are float32."""
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
+def leaves(kernel: Kernel, shapes=((3,), (2, 2), ()), dtype=torch.float64):
+    """Gradients, states and step counts: first steps and later ones in one list."""
+    grads = [torch.randn(shape).to(dtype) for shape in shapes]
+    states = [[torch.rand(s).to(state_of(dtype)) for s in shapes] for _ in range(kernel.states)]
+    return grads, states, torch.tensor([1, 3, 2, 7, 1, 5][: len(shapes)])
+
+
+def flat(parts) -> tuple[torch.Tensor, ...]:
+    """A list of lists as one tuple."""
+    return tuple(tensor for part in parts for tensor in part)
+
+
+def assert_near(found, expected, dtype: torch.dtype = torch.float64) -> None:
+    """Flat or nested: the same shapes and dtypes, and values within the dtype's tolerance."""
+    torch.testing.assert_close(found, expected, **tolerance(dtype))

@@ -10,7 +10,8 @@ product. What runs is decided in one place, :func:`wants_reference`:
   through the reference, so that every order is right;
 - the reference under ``torch.compile`` (Inductor fuses it; the operator would be opaque there), in
   forward mode (the jvp of a jvp through a Function is silently wrong in torch), on devices that
-  have no kernel, and where a hyper-parameter is a tensor.
+  have no kernel, where a hyper-parameter is a tensor, and in the batched backward of
+  ``autograd.grad(is_grads_batched=True)``, whose own kind of vmap knows no rule of a Function.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._functorch import is_legacy_batchedtensor
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
@@ -69,7 +71,7 @@ def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
         torch.compiler.is_compiling()
         or forward_mode_is_on()
         or any(isinstance(value, torch.Tensor) for value in config)
-        or any(not tensor.is_cpu for tensor in tensors)
+        or any(not tensor.is_cpu or is_legacy_batchedtensor(tensor) for tensor in tensors)
     )
 
 

@@ -66,6 +66,7 @@ def extension_arguments() -> dict:
 
 
 def arguments() -> dict:
+    """The arguments of ``setup`` that this machine and ``METAPHYS_EXTENSION`` allow."""
     if MODE == "off":
         return {}
     try:

@@ -6,6 +6,7 @@ unroll with plain gradient descent written by hand, with no optimizer: what the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ ROUNDS = {"0.7k": 100, "33k": 40, "0.8M": 9}
 
 def _mlp(sizes: tuple[int, ...]) -> nn.Module:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:]):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 
@@ -73,9 +74,7 @@ def _bare(optimizer: str, net: str) -> Callable[[], object]:
 
 PEERS: dict[str, Callable[[str, str], Callable[[], object]]] = {
     "metaphys": lambda optimizer, net: _library(metaphys, optimizer, net),
-    "torchopt": lambda optimizer, net: _library(
-        pytest.importorskip("torchopt"), optimizer, net
-    ),
+    "torchopt": lambda optimizer, net: _library(pytest.importorskip("torchopt"), optimizer, net),
     "bare": _bare,
 }
 

@@ -48,8 +48,10 @@ def _torchopt(count: int, size: int, *, accelerated: bool) -> Callable[[], objec
         pytest.skip("TorchOpt's accelerated kernel does not load with this torch")
     grads, mu, nu = _tensors(count, size)
     cotangents = [torch.randn(size) for _ in range(3 * count)]
-    make = torchopt.transform.scale_by_accelerated_adam if accelerated else (
-        torchopt.transform.scale_by_adam
+    make = (
+        torchopt.transform.scale_by_accelerated_adam
+        if accelerated
+        else (torchopt.transform.scale_by_adam)
     )
     transform = make(b1=0.9, b2=0.999, eps=1e-8)
     first = transform.init(grads)

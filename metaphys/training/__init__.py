@@ -1,0 +1,25 @@
+"""The experiment that metaphys is for: controls that adapt fast to a unit never seen before."""
+
+from metaphys.training._adaptation import adapt, cross_entropy, squared_error
+from metaphys.training._config import Config
+from metaphys.training._experiment import adapt_unit, load_model, meta_train, save_model
+from metaphys.training._problem import Problem, build
+from metaphys.training._progress import Progress
+from metaphys.training._run import RunDirectory, read_config, read_metrics
+
+__all__ = [
+    "Config",
+    "Problem",
+    "Progress",
+    "RunDirectory",
+    "adapt",
+    "adapt_unit",
+    "build",
+    "cross_entropy",
+    "load_model",
+    "meta_train",
+    "read_config",
+    "read_metrics",
+    "save_model",
+    "squared_error",
+]

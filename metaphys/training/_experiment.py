@@ -1,0 +1,268 @@
+"""The experiment: a meta-learned network beside its rivals, on units never seen before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaphys._errors import check
+from metaphys.training import _outer
+from metaphys.training._adaptation import squared_error
+from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
+from metaphys.training._config import Config
+from metaphys.training._judge import Recipe, Verdict, judge, sweep
+from metaphys.training._outer import Loop
+from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, build
+from metaphys.training._progress import Progress
+from metaphys.training._run import RunDirectory
+
+NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 4e-2, 2e-2
+"""Step sizes of training in silico, of the rival start, and of the start of meta-learning.
+
+The first two were tuned for the rivals, on validation units.
+"""
+
+VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
+
+
+def test_units(config: Config) -> list[int]:
+    """The held-out units of a seed; other seeds have others."""
+    first = TEST_UNITS + 100 * config.seed
+    return list(range(first, first + config.units))
+
+
+class Experiment:
+    """All phases of a run, each stored and continued by itself.
+
+    Args:
+        config: what to do.
+        run: where to store it.
+        progress: what a person sees meanwhile.
+    """
+
+    def __init__(self, config: Config, run: RunDirectory, progress: Progress) -> None:
+        self.problem = build(config)
+        self.config, self.run, self.progress = config, run, progress
+        self.units = test_units(config)
+        self.curves: dict[str, dict[str, list[float]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def outer(self, name: str, begin: Loop, step: Any, steps: int) -> Any:
+        """One outer loop; what it learned."""
+        with self._timed(name), self.progress.phase(name, steps) as advance:
+            end = self.run.run_phase(name.replace(" ", "-"), begin, step, steps, advance=advance)
+        losses = end.losses[:steps].tolist()
+        self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
+        return end.learned
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 2)
+
+    def learn(self) -> dict[str, Any]:
+        """Every start that is compared."""
+        config, problem = self.config, self.problem
+        steps = config.population_steps + config.meta_steps
+        nominal = self.outer(
+            "in silico",
+            _outer.begin(problem.initial, config.nominal_steps),
+            _outer.nominal_step(problem, config.nominal_steps, NOMINAL_LR),
+            config.nominal_steps,
+        )
+        rival = self.outer(
+            "population start",
+            _outer.begin(problem.initial, steps),
+            _outer.population_step(problem, "rival", steps, RIVAL_LR),
+            steps,
+        )
+        warm = self.outer(
+            "warm start",
+            _outer.begin(problem.initial, config.population_steps),
+            _outer.population_step(problem, "warm", config.population_steps, WARM_LR),
+            config.population_steps,
+        )
+        meta = self.outer(
+            "meta-learning",
+            _outer.begin_meta(warm, config.adapt_steps, config.meta_steps),
+            _outer.meta_step(problem, config.meta_steps),
+            config.meta_steps,
+        )
+        own = {n: v.expand(len(self.units), *v.shape).clone() for n, v in nominal.items()}
+        full = self.outer(
+            "full training",
+            _outer.begin(own, config.full_steps),
+            _outer.full_step(problem, self.units, config.full_steps),
+            config.full_steps,
+        )
+        return {"nominal": nominal, "rival": rival, "meta": meta, "full": full}
+
+    def compare(self, starts: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The rows of ``metrics.csv``, and how the rivals were tuned."""
+        problem, config = self.problem, self.config
+        test = problem.data.test
+        tuned, sweeps = {}, {}
+        with self._timed("sweeps"), self.progress.phase("tuning the rivals", 2) as advance:
+            for done, (name, start) in enumerate(
+                {"in silico": starts["nominal"], "population start": starts["rival"]}.items(), 1
+            ):
+                tuned[name], tried = sweep(problem, start, VALIDATION)
+                sweeps[name] = {"chosen": tuned[name].name, "sweep": tried}
+                advance(done)
+
+        def on_units(start: Any, recipe: Recipe | None = None, own: bool = False) -> Verdict:
+            return judge(problem, self.units, start, test, recipe=recipe, own=own)
+
+        learned = starts["meta"]
+        verdicts = {
+            "in silico": on_units(starts["nominal"]),
+            "in silico + fine-tuning": on_units(starts["nominal"], tuned["in silico"]),
+            "population start": on_units(starts["rival"]),
+            "population start + fine-tuning": on_units(starts["rival"], tuned["population start"]),
+            "meta-learned start, not adapted": on_units(learned["start"]),
+            "meta-learned": on_units(learned["start"], learned_recipe(learned)),
+            "full training": on_units(starts["full"], own=True),
+        }
+        rows = [self._row("linear classifier", -1, len(problem.data.train), 0, self._linear())]
+        for method, verdict in verdicts.items():
+            labels = config.labels if verdict.device_calls else 0
+            calls = verdict.device_calls
+            if method == "full training":
+                labels, calls = len(problem.data.train), _outer.BATCH * config.full_steps
+            for unit, accuracy in zip(self.units, verdict.accuracy.tolist()):
+                rows.append(self._row(method, unit, labels, calls, accuracy))
+        return rows, sweeps
+
+    def _row(
+        self, method: str, unit: int, labels: int, calls: int, accuracy: float
+    ) -> dict[str, Any]:
+        return {
+            "method": method,
+            "seed": self.config.seed,
+            "unit": unit,
+            "labels": labels,
+            "device_calls": calls,
+            "accuracy": round(accuracy, 6),
+        }
+
+    def _linear(self) -> float:
+        """Test accuracy of logistic regression on the same inputs: physics has to be worth it."""
+        from sklearn.linear_model import LogisticRegression
+
+        data = self.problem.data
+        model = LogisticRegression(max_iter=5000)
+        model.fit(data.train.inputs.numpy(), data.train.targets.numpy())
+        return float(model.score(data.test.inputs.numpy(), data.test.targets.numpy()))
+
+
+def learned_recipe(learned: dict[str, Any]) -> Recipe:
+    """How a meta-learned network adapts."""
+    return Recipe("learned step sizes", _outer.learned_rules(learned["rates"]), squared_error)
+
+
+def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+    """Run the whole experiment into a run directory, or what is left of it.
+
+    Args:
+        config: what to do.
+        run: where; what is stored there already is not computed again.
+        progress: what a person sees meanwhile.
+
+    Returns:
+        The rows of ``metrics.csv``.
+
+    Raises:
+        ValueError, FileNotFoundError: the data cannot be had.
+        FloatingPointError: a loss is not finite; the last state is stored.
+    """
+    torch.set_num_threads(config.threads)
+    experiment = Experiment(config, run, progress)
+    starts = experiment.learn()
+    save_model(run.path / "model.safetensors", config, starts["meta"])
+    rows, sweeps = experiment.compare(starts)
+    run.write_json("curves.json", experiment.curves)
+    summary = {
+        "fine_tuning": sweeps["in silico"],
+        "population_fine_tuning": sweeps["population start"],
+        "seconds": experiment.seconds,
+    }
+    run.write_json("summary.json", summary)
+    run.write_metrics(rows)
+    return rows
+
+
+def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
+    """Write what was meta-learned, with the configuration that it belongs to."""
+    metadata = {
+        "kind": "metaphys model",
+        "system": config.system,
+        "config": json.dumps(config.to_json()),
+    }
+    save_tree(path, learned, metadata)
+
+
+def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
+    """What :func:`save_model` wrote, with its problem.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, no model of metaphys, or of another system.
+    """
+    metadata = read_metadata(path)
+    check(
+        metadata.get("kind") == "metaphys model",
+        "checkpoint",
+        expected="a model that `metaphys meta-train` wrote",
+        got=f"{path}, which is something else",
+        remedy="Take model.safetensors from a run directory.",
+    )
+    check(
+        metadata.get("system") in ("oscillators",),
+        "checkpoint",
+        expected="a model of the system oscillators",
+        got=metadata.get("system"),
+        remedy="This version knows no other system.",
+    )
+    config = Config.from_json(json.loads(metadata["config"]))
+    problem = build(config)
+    like = _outer.begin_meta(problem.initial, config.adapt_steps, 0).learned
+    return config, problem, load_tree(path, like)
+
+
+def adapt_unit(checkpoint: Path, unit: int, output: Path | None = None) -> dict[str, Any]:
+    """Adapt a meta-learned network to one unit, and store the controls.
+
+    Args:
+        checkpoint: ``model.safetensors`` of a run.
+        unit: the unit's seed.
+        output: where to put the adapted parameters; beside the checkpoint by default.
+
+    Returns:
+        ``accuracy_before``, ``accuracy_after``, ``device_calls``, ``labels``, ``output``.
+
+    Raises:
+        FileNotFoundError, ValueError: the checkpoint cannot be used; see :func:`load_model`.
+    """
+    check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
+    config, problem, learned = load_model(checkpoint)
+    torch.set_num_threads(config.threads)
+    test = problem.data.test
+    before = judge(problem, [unit], learned["start"], test)
+    after = judge(problem, [unit], learned["start"], test, recipe=learned_recipe(learned))
+    path = output or checkpoint.with_name(f"adapted-{unit}.safetensors")
+    controls = {name: value[0] for name, value in after.params.items()}
+    save_tree(path, controls, {"kind": "metaphys controls", "unit": str(unit)})
+    return {
+        "accuracy_before": float(before.accuracy),
+        "accuracy_after": float(after.accuracy),
+        "device_calls": after.device_calls,
+        "labels": config.labels,
+        "output": path,
+    }

@@ -1,0 +1,167 @@
+"""What is trained: data, a physical network, and the population of units that it runs on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaphys import data as datasets
+from metaphys._errors import check
+from metaphys.data import Dataset, Split
+from metaphys.nn import OscillatorNetwork, functional, run_on
+from metaphys.physics import (
+    Device,
+    OscillatorSpread,
+    PhysicsAware,
+    Population,
+    SimulatedDevice,
+    System,
+    WithNoise,
+)
+from metaphys.training._config import Config
+
+Params = dict[str, Tensor]
+
+TRAINING_UNITS, VALIDATION_UNITS, TEST_UNITS = 0, 10_000, 20_000
+"""Where the seeds of each kind of unit begin."""
+
+LOGIT_SCALE = 10.0
+"""Logits per rad of the final angles; fixed, so that no digital weight learns."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network on a population, in functional form.
+
+    Attributes:
+        config: what it was built from.
+        data: the data set, inputs flattened and pooled.
+        network: the physical network, on its nominal system unless inside :meth:`on`.
+        apply: ``apply(params, inputs) -> logits``, pure, on whatever the network runs on.
+        initial: the parameters to start from.
+        population: where units come from.
+    """
+
+    config: Config
+    data: Dataset
+    network: OscillatorNetwork
+    apply: Callable[[Params, Tensor], Tensor]
+    initial: Params
+    population: Population
+    _systems: dict[tuple[int, ...], System] = field(default_factory=dict, repr=False)
+
+    def fleet(self, units: Sequence[int], *noise_key: object) -> Device:
+        """The units of these seeds, with readout noise that depends on ``noise_key`` alone."""
+        key = tuple(units)
+        if key not in self._systems:
+            self._systems.clear()
+            self._systems[key] = self.population.spread.perturb(self.population.system, key)
+        device = SimulatedDevice(self._systems[key])
+        if not self.config.noise:
+            return device
+        seeds = [seed_of(self.config.seed, "noise", unit, *noise_key) for unit in key]
+        return WithNoise(device, self.config.noise, seed=seeds)
+
+    @contextmanager
+    def on(self, device: Device) -> Any:
+        """Run the network on a device: forward measures, backward is the twin's."""
+        with run_on(self.network, PhysicsAware(device, self.population.system)):
+            yield device
+
+
+def build(config: Config) -> Problem:
+    """The problem that a configuration describes.
+
+    Raises:
+        ValueError, FileNotFoundError: the data cannot be had.
+    """
+    data = _pooled(datasets.load(config.data, config.data_root), config.pool)
+    available = len(data.train)
+    check(
+        config.labels + config.queries <= available,
+        "labels",
+        expected=f"at most {available} together with queries, the size of the training set",
+        got=f"{config.labels} + {config.queries}",
+    )
+    network = OscillatorNetwork(
+        data.features,
+        data.classes,
+        logit_scale=LOGIT_SCALE,
+        coupling_limit=config.coupling_limit,
+        generator=generator(config.seed, "initial"),
+    )
+    # Everything learned is passed in; what is left in the network must not gather a graph.
+    network.requires_grad_(False)
+    apply, params = functional(network)
+    del params["logit_scale"]
+    spread = OscillatorSpread(
+        coupling=config.coupling_spread,
+        gain=config.gain,
+        gain_spread=config.gain_spread,
+        per_oscillator=True,
+    )
+    population = Population(network.systems[0], spread, noise=config.noise)
+    return Problem(config, data, network, apply, params, population)
+
+
+def _pooled(data: Dataset, pool: int) -> Dataset:
+    if pool == 1:
+        return data
+    check(
+        all(size % pool == 0 for size in data.shape),
+        "pool",
+        expected=f"a divisor of the image sides {data.shape}",
+        got=pool,
+    )
+    average = functools.partial(torch.nn.functional.avg_pool2d, kernel_size=pool)
+
+    def split(part: Split) -> Split:
+        images = part.inputs.reshape(-1, 1, *data.shape)
+        return Split(average(images).flatten(1), part.targets)
+
+    shape = tuple(size // pool for size in data.shape)
+    return Dataset(
+        name=f"{data.name}, {shape[0]}x{shape[1]}",
+        classes=data.classes,
+        shape=shape,
+        train=split(data.train),
+        validation=split(data.validation),
+        test=split(data.test),
+        linear_accuracy=None,
+        source=data.source,
+    )
+
+
+def seed_of(*key: object) -> int:
+    """An integer seed that depends on ``key`` alone; neighbouring keys give unrelated seeds."""
+    digest = hashlib.sha256(":".join(map(str, key)).encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def generator(*key: object) -> torch.Generator:
+    """Random numbers that depend on ``key`` alone.
+
+    Every step of a run draws from a generator of its own (its key holds the phase and the index),
+    so a run that was stopped goes on with the same numbers, and nothing has to be stored.
+    """
+    return torch.Generator().manual_seed(seed_of(*key))
+
+
+def draw_units(count: int, *key: object) -> list[int]:
+    """Seeds of ``count`` units of the training population."""
+    drawn = torch.randint(TRAINING_UNITS, VALIDATION_UNITS, (count,), generator=generator(*key))
+    return drawn.tolist()
+
+
+def draw_samples(part: Split, units: int, count: int, *key: object) -> tuple[Tensor, Tensor]:
+    """``count`` different samples a unit: inputs (U, count, features), targets (U, count)."""
+    source = generator(*key)
+    rows = torch.stack([torch.randperm(len(part), generator=source)[:count] for _ in range(units)])
+    return part.inputs[rows], part.targets[rows]

@@ -1,0 +1,262 @@
+"""A run directory: everything that a run leaves behind, and what it needs to go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from metaphys import ops
+from metaphys._errors import check, refuse
+from metaphys.training._checkpoint import load_tree, save_tree, write_atomically
+
+State = TypeVar("State")
+
+KIND = "metaphys run"
+FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
+FILES += ("model.safetensors", "checkpoints", "pictures")
+
+METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
+"""The columns of ``metrics.csv``."""
+
+
+class RunDirectory:
+    """The files of one run.
+
+    ======================  =====================================================================
+    ``config.json``         the configuration, the command, versions and machine
+    ``metrics.csv``         one row for each method, seed and unit
+    ``checkpoints/``        the state of every phase, written atomically
+    ``model.safetensors``   what was meta-learned
+    ``report.html``         the comparison, with its pictures inside
+    ======================  =====================================================================
+
+    Args:
+        path: the directory; made if it is not there.
+        config: plain values, to be stored and compared on resumption.
+        resume: go on with the run that is there.
+        overwrite: delete the run that is there.
+
+    Raises:
+        FileExistsError: there is a run and neither ``resume`` nor ``overwrite`` is given.
+        ValueError: the run that is to be resumed has another configuration.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        config: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.config = json.loads(json.dumps(dict(config)))
+        stored = self.path / "config.json"
+        if not stored.exists():
+            check(
+                not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())),
+                "run_dir",
+                expected="a new or empty directory, or one that holds a run",
+                got=f"{self.path}, which holds something else",
+                remedy="Choose another one.",
+                error=FileExistsError,
+            )
+        elif resume:
+            self._check_same_config(_read_run(stored))
+            return
+        elif overwrite:
+            _read_run(stored)  # Refuses to delete what is no run of ours.
+            self._clear()
+        else:
+            refuse(
+                "run_dir",
+                expected="a new directory",
+                got=f"{self.path}, which holds a run",
+                remedy="Continue it with --resume, or delete it with --overwrite.",
+                error=FileExistsError,
+            )
+        stored_run = {"kind": KIND, "config": self.config, "environment": environment()}
+        write_atomically(stored, json.dumps(stored_run, indent=2).encode())
+
+    def _clear(self) -> None:
+        for name in FILES:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+    def _check_same_config(self, stored: Mapping[str, Any]) -> None:
+        there = stored["config"]
+        differing = {
+            name: f"{there.get(name)!r} instead of {self.config.get(name)!r}"
+            for name in sorted({*there, *self.config})
+            if there.get(name) != self.config.get(name)
+        }
+        check(
+            not differing,
+            "run_dir",
+            expected="a run with the same configuration",
+            got=f"one with {differing}",
+            remedy="Resume it with the options that it was started with.",
+        )
+
+    def finished(self, phase: str) -> bool:
+        """Whether a phase has run to its end."""
+        return (self.path / "checkpoints" / f"{phase}.done").exists()
+
+    def run_phase(
+        self,
+        phase: str,
+        state: State,
+        step: Callable[[State, int], State],
+        steps: int,
+        *,
+        advance: Callable[[int], None] = lambda done: None,
+        every_seconds: float = 10.0,
+    ) -> State:
+        """Apply ``step`` to ``state`` ``steps`` times, so that it can be stopped and continued.
+
+        ``step(state, index)`` must depend on its arguments alone: random numbers come from the
+        index, not from a generator that runs along. Then a run that was stopped, by whatever
+        means, ends with the same numbers to the bit.
+
+        Args:
+            phase: a name, unique in the run.
+            state: a tree of tensors to start from.
+            step: one step.
+            steps: how many.
+            advance: called with the number of steps that are done, for a progress bar.
+            every_seconds: how often the state is stored.
+        """
+        file = self.path / "checkpoints" / f"{phase}.safetensors"
+        done = (0, state)
+        if file.exists():
+            stored = load_tree(file, {"index": torch.tensor(0), "state": state})
+            done = (int(stored["index"]), stored["state"])
+        advance(done[0])
+        saved = time.monotonic()
+        try:
+            while done[0] < steps:
+                # One assignment: an interrupt finds the index and the state that belong together.
+                done = (done[0] + 1, step(done[1], done[0]))
+                advance(done[0])
+                if time.monotonic() - saved > every_seconds:
+                    self._store(file, *done)
+                    saved = time.monotonic()
+        finally:
+            self._store(file, *done)
+        write_atomically(file.with_suffix(".done"), b"")
+        return done[1]
+
+    def _store(self, file: Path, index: int, state: Any) -> None:
+        save_tree(file, {"index": torch.tensor(index), "state": state}, {"kind": "phase"})
+
+    def write_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``metrics.csv``: columns :data:`METRICS`."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, METRICS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: row[name] for name in METRICS} for row in rows)
+        write_atomically(self.path / "metrics.csv", text.getvalue().encode())
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file."""
+        write_atomically(self.path / name, json.dumps(value, indent=2).encode())
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"`run_dir` must hold a readable config.json, but got {error}.") from error
+    check(
+        isinstance(stored, dict) and stored.get("kind") == KIND,
+        "run_dir",
+        expected="a directory that holds a run of metaphys",
+        got=f"{path.parent}, whose config.json is something else",
+        remedy="Choose another one.",
+    )
+    return stored
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run directory: keys ``config`` and ``environment``.
+
+    Raises:
+        ValueError: it is missing, damaged, or not of metaphys.
+    """
+    return _read_run(path / "config.json")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.csv``, with numbers as numbers.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a column is missing, or a value is no number.
+    """
+    if not path.is_file():
+        refuse(
+            "run_dir",
+            expected="a directory with a metrics.csv",
+            got=path.parent,
+            remedy="`metaphys meta-train` makes one; an unfinished run goes on with --resume.",
+            error=FileNotFoundError,
+        )
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = set(METRICS) - set(reader.fieldnames or ())
+        check(not missing, "metrics.csv", expected=f"with the columns {METRICS}", got=path)
+        return [_numbers(row, path, line) for line, row in enumerate(reader, start=2)]
+
+
+def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
+    try:
+        whole = {name: int(row[name]) for name in ("seed", "unit", "labels", "device_calls")}
+        return {"method": row["method"], **whole, "accuracy": float(row["accuracy"])}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`metrics.csv` has no number where one is expected: {path}, line {line}: {error}."
+        ) from error
+
+
+def environment() -> dict[str, Any]:
+    """What a figure depends on beside the configuration."""
+    return {
+        "command": " ".join(sys.argv),
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "kernels": ops.status().reason,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _revision() -> str:
+    """The git revision of the source, or "unknown" outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"

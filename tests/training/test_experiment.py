@@ -1,0 +1,351 @@
+"""The experiment: its inner loop, its phases, its model; in sizes that take seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optree
+import pytest
+import torch
+from torch import Tensor
+
+import metaphys
+from metaphys.nn import run_on
+from metaphys.physics import PhysicsAware
+from metaphys.training import (
+    Config,
+    Problem,
+    RunDirectory,
+    adapt,
+    adapt_unit,
+    build,
+    cross_entropy,
+    load_model,
+    meta_train,
+    read_metrics,
+    squared_error,
+)
+from metaphys.training._checkpoint import load_tensors
+from metaphys.training._judge import fine_tuning, judge
+from metaphys.training._outer import begin_meta, learned_rules
+from metaphys.training._problem import draw_samples
+from metaphys.training._progress import Silent
+
+TINY = Config(
+    units=2,
+    labels=6,
+    queries=4,
+    adapt_steps=2,
+    meta_units=2,
+    nominal_steps=4,
+    population_steps=3,
+    meta_steps=3,
+    full_steps=2,
+    pool=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def float32(laboratory: None):
+    """The experiment runs in the user's default dtype, which is float32."""
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def few_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep of one rate."""
+    grid = {("SGD", "cross entropy"): (1.0,)}
+    monkeypatch.setattr("metaphys.training._judge.GRID", grid)
+
+
+def run(path: Path, config: Config = TINY, **options: bool) -> list[dict[str, Any]]:
+    return meta_train(config, RunDirectory(path, config.to_json(), **options), Silent())
+
+
+def test_losses_equal_torchs_and_their_formula() -> None:
+    logits, targets = torch.randn(7, 5), torch.randint(5, (7,))
+    expected = torch.nn.functional.cross_entropy(logits, targets)
+    torch.testing.assert_close(cross_entropy(logits, targets), expected)
+    wanted = 10.0 * (torch.nn.functional.one_hot(targets, 5) - 0.2)
+    torch.testing.assert_close(squared_error(logits, targets), (logits - wanted).pow(2).mean())
+
+
+def test_adapt_is_the_seeds_loop_of_meta_sgd_on_a_module() -> None:
+    torch.set_default_dtype(torch.float64)
+    problem = build(TINY)
+    x, y = draw_samples(problem.data.train, 1, 6, "test")
+    rule = metaphys.sgd(lr=0.5)
+    with problem.on(problem.fleet([20_000], "same")):
+        functional = torch.vmap(
+            lambda a, b: adapt(
+                problem.apply,
+                problem.initial,
+                a,
+                b,
+                rules=lambda step: rule,
+                steps=3,
+                loss=cross_entropy,
+            )
+        )(x, y)
+    network = problem.network.requires_grad_(True)
+    network.logit_scale.requires_grad_(False)
+    # The same unit and noise, alone: a fleet of one with the unit's dimension in front.
+    with problem.on(problem.fleet([20_000], "same")):
+        optimizer = metaphys.MetaSGD(network, lr=0.5)
+        for _ in range(3):
+            optimizer.step(cross_entropy(network(x)[0], y[0]))
+    for name, value in network.named_parameters():
+        if name != "logit_scale":
+            torch.testing.assert_close(functional[name][0], value, rtol=1e-10, atol=1e-12)
+
+
+class Surrogate:
+    """f_twin + offset: the offset of each call is measured once, then frozen.
+
+    The derivatives of physics-aware training are those of this function, to every order.
+    """
+
+    def __init__(self, pat: PhysicsAware) -> None:
+        self.pat, self.ports, self.units = pat, pat.ports, ()
+        self.offsets: list[Tensor] = []
+        self.frozen: Iterator[Tensor] | None = None
+
+    def __call__(self, drive: Tensor, controls: Any) -> Tensor:
+        """The readout, with its offset kept; or the twin with the offset that was kept."""
+        model = self.pat.twin(drive, controls)
+        if self.frozen is not None:
+            return model + next(self.frozen)
+        readout = self.pat(drive, controls)
+        # Out of the transforms: the batch of units is the leading dimension again.
+        self.offsets.append(torch.func.debug_unwrap(readout - model, recurse=True).detach())
+        return readout
+
+
+def outer_loss(problem: Problem, learned: dict[str, Any], x: Tensor, y: Tensor) -> Tensor:
+    adapted = adapt(
+        problem.apply,
+        learned["start"],
+        x[:6],
+        y[:6],
+        rules=learned_rules(learned["rates"]),
+        steps=2,
+        loss=squared_error,
+    )
+    return cross_entropy(problem.apply(adapted, x[6:]), y[6:])
+
+
+def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
+    """By start and step sizes, through two inner steps under vmap, in float64."""
+    torch.set_default_dtype(torch.float64)
+    problem = build(TINY)
+    x, y = draw_samples(problem.data.train, 2, 10, "test")
+    learned = begin_meta(problem.initial, 2, 1).learned
+    fleet = problem.fleet([20_000, 20_001], "test")
+    model = Surrogate(PhysicsAware(fleet, problem.population.system))
+
+    def mean(learned: dict[str, Any]) -> Tensor:
+        return torch.vmap(lambda a, b: outer_loss(problem, learned, a, b))(x, y).mean()
+
+    with run_on(problem.network, model):
+        grads = torch.func.grad(mean)(learned)
+    assert len(model.offsets) == 3 and fleet.calls == 2 * (6 + 6 + 4)
+
+    def frozen(learned: dict[str, Any]) -> Tensor:
+        """Unit by unit, without vmap: an independent way to the same value."""
+        losses = []
+        for unit in range(2):
+            model.frozen = iter([offset[unit] for offset in model.offsets])
+            losses.append(outer_loss(problem, learned, x[unit], y[unit]))
+        return torch.stack(losses).mean()
+
+    direction = optree.tree_map(torch.randn_like, learned)
+    expected = sum(
+        (g * d).sum() for g, d in zip(optree.tree_leaves(grads), optree.tree_leaves(direction))
+    )
+    step = 1e-5
+
+    def shifted(by: float) -> Tensor:
+        return frozen(optree.tree_map(lambda v, d: v + by * d, learned, direction))
+
+    with run_on(problem.network, model):
+        difference = (shifted(step) - shifted(-step)) / (2 * step)
+    torch.testing.assert_close(difference, torch.as_tensor(expected), rtol=1e-7, atol=1e-9)
+
+
+def test_learned_rates_are_exponentials_by_step() -> None:
+    rates = {"w": torch.tensor([[0.0], [1.0]])}
+    assert float(learned_rules(rates)(1).hyper["lr"]["w"]) == pytest.approx(2.718281828)
+
+
+def test_judge_counts_calls_and_gives_a_unit_the_same_alone_and_in_a_fleet() -> None:
+    problem = build(TINY)
+    recipe = fine_tuning("SGD", "cross entropy", 1.0)
+    test = problem.data.test
+    both = judge(problem, [20_000, 20_001], problem.initial, test, recipe=recipe)
+    alone = judge(problem, [20_001], problem.initial, test, recipe=recipe)
+    assert both.device_calls == alone.device_calls == TINY.labels * TINY.adapt_steps
+    assert float(both.accuracy[1]) == float(alone.accuracy[0])
+    assert judge(problem, [20_000], problem.initial, test).device_calls == 0
+
+
+def test_a_run_leaves_all_its_files_and_every_method(tmp_path: Path, few_rates: None) -> None:
+    rows = run(tmp_path / "run")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    assert methods == [
+        "linear classifier",
+        "in silico",
+        "in silico + fine-tuning",
+        "population start",
+        "population start + fine-tuning",
+        "meta-learned start, not adapted",
+        "meta-learned",
+        "full training",
+    ]
+    assert read_metrics(tmp_path / "run" / "metrics.csv") == rows
+    adapted = [row for row in rows if row["method"] == "meta-learned"]
+    assert [row["unit"] for row in adapted] == [20_000, 20_001]
+    assert all(row["device_calls"] == 12 and row["labels"] == 6 for row in adapted)
+    curves = json.loads((tmp_path / "run" / "curves.json").read_text())
+    assert len(curves["meta-learning"]["loss"]) == TINY.meta_steps
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("metrics.csv", "curves.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    # Not the bytes of this file: the order of its header's metadata is arbitrary.
+    here, there = (load_tensors(path / "model.safetensors") for path in (one, other))
+    assert here.keys() == there.keys()
+    assert all(here[name].equal(there[name]) for name in here)
+
+
+def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
+    tmp_path: Path, few_rates: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole")
+    calls = 0
+    genuine = torch.func.grad_and_value
+
+    def interrupting(function: Callable[..., Any]) -> Callable[..., Any]:
+        nonlocal calls
+        calls += 1
+        if calls % 4 == 0:
+            raise KeyboardInterrupt
+        return genuine(function)
+
+    monkeypatch.setattr("torch.func.grad_and_value", interrupting)
+    interruptions = 0
+    while True:
+        try:
+            resumed = run(tmp_path / "parts", resume=interruptions > 0)
+            break
+        except KeyboardInterrupt:
+            interruptions += 1
+    assert interruptions >= 3
+    assert resumed == whole
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+KILLED = """
+import sys, torch
+from pathlib import Path
+from tests.training.test_experiment import TINY, Silent, RunDirectory, meta_train
+from metaphys.training import _run, _judge
+_judge.GRID = {("SGD", "cross entropy"): (1.0,)}
+genuine = _run.RunDirectory.run_phase
+def often(self, *args, **options):
+    return genuine(self, *args, **{**options, "every_seconds": 0.0})
+_run.RunDirectory.run_phase = often
+path = Path(sys.argv[1])
+meta_train(TINY, RunDirectory(path, TINY.to_json(), resume=path.exists()), Silent())
+"""
+
+
+def test_killed_without_warning_a_run_ends_with_the_same_bits(
+    tmp_path: Path, few_rates: None
+) -> None:
+    run(tmp_path / "whole")
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path / "killed")]
+    process = subprocess.Popen(command)
+    wanted = tmp_path / "killed" / "checkpoints" / "meta-learning.safetensors"
+    limit = time.monotonic() + 120
+    while not wanted.exists() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, timeout=120)
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_state_stored(tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, meta_lr=1e30, rate_lr=1e30, meta_steps=20)
+    with pytest.raises(FloatingPointError, match="loss"):
+        run(tmp_path / "run", config)
+    assert (tmp_path / "run" / "checkpoints" / "meta-learning.safetensors").exists()
+
+
+def test_adapt_unit_improves_on_nothing_and_stores_the_controls(
+    tmp_path: Path, few_rates: None
+) -> None:
+    rows = run(tmp_path / "run")
+    found = adapt_unit(tmp_path / "run" / "model.safetensors", 20_000)
+    row = next(r for r in rows if r["method"] == "meta-learned" and r["unit"] == 20_000)
+    assert found["accuracy_after"] == pytest.approx(row["accuracy"], abs=1e-6)
+    assert found["device_calls"] == row["device_calls"] and found["output"].exists()
+
+
+def test_model_of_another_system_or_kind_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(FileNotFoundError, match="checkpoint"):
+        load_model(path)
+    path.write_bytes(b"no safetensors at all")
+    with pytest.raises(ValueError, match="checkpoint"):
+        load_model(path)
+    for metadata in ({"kind": "other"}, {"kind": "metaphys model", "system": "plate"}):
+        save_file({"x": torch.zeros(1)}, path, metadata)
+        with pytest.raises(ValueError, match="checkpoint"):
+            load_model(path)
+    config = json.dumps(TINY.to_json())
+    metadata = {"kind": "metaphys model", "system": "oscillators", "config": config}
+    save_file({"x": torch.zeros(1)}, path, metadata)
+    with pytest.raises(ValueError, match="checkpoint"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("units", 0),
+        ("labels", 0),
+        ("noise", -1.0),
+        ("meta_lr", 0.0),
+        ("gain", -1.0),
+        ("seed", -1),
+        ("system", "plate"),
+        ("data", "cifar"),
+    ],
+)
+def test_config_refuses_what_is_out_of_range_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        dataclasses.replace(TINY, **{field: value})
+
+
+def test_more_labels_than_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        build(dataclasses.replace(TINY, labels=5000))
+
+
+def test_config_survives_json() -> None:
+    config = dataclasses.replace(TINY, data_root=Path("somewhere"))
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+    with pytest.raises(ValueError, match="unknown"):
+        Config.from_json({"unknown": 1})

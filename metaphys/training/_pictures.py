@@ -1,0 +1,198 @@
+"""The pictures of a report. Every one is a function from numbers to a matplotlib figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from metaphys.training._findings import percent
+from metaphys.training._statistics import Method
+
+Trial = Mapping[str, Any]
+"""One rate of a sweep: ``optimizer``, ``loss``, ``lr``, ``accuracy``."""
+
+Curves = Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
+"""By phase, one curve for each seed: ``step`` and ``loss``."""
+
+# Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
+STYLES = {
+    "linear classifier": ("#707070", "_"),
+    "in silico": ("#56B4E9", "o"),
+    "in silico + fine-tuning": ("#0072B2", "s"),
+    "population start": ("#E69F00", "^"),
+    "population start + fine-tuning": ("#8C6100", "v"),
+    "meta-learned start, not adapted": ("#CC79A7", "D"),
+    "meta-learned": ("#D55E00", "P"),
+    "full training": ("#009E73", "*"),
+}
+OTHER = ("#404040", "h")
+WIDTH = 6.0  # inches; with 9 points of type it stays legible on a phone
+
+SETTINGS: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#606060",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "svg.hashsalt": "metaphys",  # The same numbers give the same file.
+    "figure.constrained_layout.use": True,
+}
+
+
+def style(name: str) -> tuple[str, str]:
+    """Colour and marker of a method."""
+    return STYLES.get(name, OTHER)
+
+
+def accuracy(methods: Mapping[str, Method]) -> Figure:
+    """Every unit a point; above them the mean and its interval."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 0.62 * len(methods) + 0.7))
+        axes = figure.add_subplot()
+        for row, method in enumerate(methods.values()):
+            _accuracy_row(axes, -row, method)
+        for method in methods.values():
+            if not method.uses_units:
+                axes.axvline(100 * method.accuracy.mean, color="#707070", lw=1, ls=(0, (4, 3)))
+        axes.set(xlabel="accuracy on the test set (%)", ylim=(0.55 - len(methods), 0.7))
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.spines["left"].set_visible(False)
+        axes.margins(x=0.04)
+        axes.set_xlim(right=min(101, axes.get_xlim()[1]))
+        return figure
+
+
+def _accuracy_row(axes: Axes, height: float, method: Method) -> None:
+    colour, marker = style(method.name)
+    order = sorted({(unit, seed) for seed, unit, _ in method.values})
+    for seed, unit, value in method.values:
+        # Spread by unit, so that equal points do not hide each other.
+        place = (order.index((unit, seed)) + 0.5) / len(order) - 0.5
+        axes.plot(100 * value, height + 0.18 * place, marker, color=colour, ms=5, alpha=0.6, mew=1)
+    mean, half = 100 * method.accuracy.mean, method.accuracy.half
+    if half is not None:
+        axes.plot([mean - 100 * half, mean + 100 * half], [height] * 2, color="black", lw=1.5)
+    axes.plot([mean] * 2, [height - 0.14, height + 0.14], color="black", lw=1.8)
+    for side, align, text in ((0, "left", method.name), (1, "right", percent(method.accuracy))):
+        axes.text(
+            side,
+            height + 0.2,
+            text,
+            ha=align,
+            va="bottom",
+            transform=axes.get_yaxis_transform(),
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+
+
+def cost(methods: Mapping[str, Method]) -> Figure:
+    """Accuracy against what adapting one unit costs."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 4.6))
+        axes = figure.add_subplot()
+        shown = [method for method in methods.values() if method.uses_units]
+        places = _apart([method.device_calls for method in shown])
+        for place, method in zip(places, shown):
+            colour, marker = style(method.name)
+            axes.errorbar(
+                place,
+                100 * method.accuracy.mean,
+                yerr=None if method.accuracy.half is None else 100 * method.accuracy.half,
+                fmt=marker,
+                color=colour,
+                ms=8,
+                capsize=3,
+                label=method.name,
+            )
+        calls = sorted({method.device_calls for method in shown})
+        axes.xaxis.set_major_locator(FixedLocator([_squeeze(number) for number in calls]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{_stretch(at):,.0f}"))
+        axes.set(xlabel="device calls for one new unit", ylabel="accuracy on the test set (%)")
+        axes.margins(x=0.08, y=0.08)
+        figure.legend(loc="outside lower center", ncols=2)
+        return figure
+
+
+def _squeeze(calls: float) -> float:
+    return math.log10(1 + calls / 10)
+
+
+def _stretch(place: float) -> float:
+    return 10 * (10**place - 1)
+
+
+def _apart(calls: Sequence[float]) -> list[float]:
+    """Places on the axis, those of equal cost a little beside each other."""
+    places, width = [], 0.035 * max(1.0, _squeeze(max(calls, default=0)))
+    for index, number in enumerate(calls):
+        earlier, all_of_them = calls[:index].count(number), calls.count(number)
+        places.append(_squeeze(number) + width * (earlier - (all_of_them - 1) / 2))
+    return places
+
+
+def learning(curves: Curves) -> Figure:
+    """The outer loss of every phase: each seed thin, its running mean strong."""
+    with rc_context(SETTINGS):
+        columns = 2 if len(curves) > 1 else 1
+        rows = math.ceil(len(curves) / columns)
+        figure = Figure(figsize=(WIDTH, 2.0 * rows + 0.3))
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes, (phase, of_seeds) in zip(panels, curves.items()):
+            for curve in of_seeds:
+                axes.plot(curve["step"], curve["loss"], color="#0072B2", lw=0.6, alpha=0.35)
+                axes.plot(*_smooth(curve["step"], curve["loss"]), color="#0072B2", lw=1.5)
+            axes.set_title(phase, loc="left")
+        for axes in panels[len(curves) :]:
+            axes.set_visible(False)
+        figure.supxlabel("outer step", fontsize=9)
+        figure.supylabel("loss (cross entropy, nats)", fontsize=9)
+        return figure
+
+
+def _smooth(steps: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The mean over a window of a twentieth of the curve, placed at the window's middle."""
+    window = max(1, len(losses) // 20)
+    starts = range(0, len(losses) - window + 1)
+    middle = [steps[start + window // 2] for start in starts]
+    return middle, [math.fsum(losses[start : start + window]) / window for start in starts]
+
+
+def sweep(sweeps: Mapping[str, Sequence[Trial]]) -> Figure:
+    """What each rate of plain fine-tuning gave, from every start; the best is ringed."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 2.3 * len(sweeps) + 0.9))
+        panels = figure.subplots(len(sweeps), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, (start, trials) in zip(panels, sweeps.items()):
+            _sweep_panel(axes, trials)
+            axes.set_title(f"from {start}", loc="left")
+        panels[-1].set_xlabel("learning rate")
+        figure.supylabel("accuracy on validation units (%)", fontsize=9)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        return figure
+
+
+def _sweep_panel(axes: Axes, trials: Sequence[Trial]) -> None:
+    looks = [look for name, look in STYLES.items() if name != "linear classifier"]
+    kinds = list(dict.fromkeys((trial["optimizer"], trial["loss"]) for trial in trials))
+    for index, kind in enumerate(kinds):
+        mine = [trial for trial in trials if (trial["optimizer"], trial["loss"]) == kind]
+        points = sorted((trial["lr"], 100 * trial["accuracy"]) for trial in mine)
+        colour, marker = looks[index % len(looks)]
+        axes.plot(*zip(*points), marker=marker, ms=5, color=colour, label=", ".join(kind))
+    best = max(trials, key=lambda trial: trial["accuracy"])
+    place = ([best["lr"]], [100 * best["accuracy"]])
+    axes.plot(*place, "o", ms=13, mfc="none", mec="black", ls="none", label="best of all")
+    axes.set_xscale("log")
+    axes.margins(y=0.12)

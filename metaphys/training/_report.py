@@ -1,0 +1,174 @@
+"""The report of a run, or of several compared: one HTML file with its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaphys._errors import check
+from metaphys.training._checkpoint import write_atomically
+from metaphys.training._findings import META, headline, points
+from metaphys.training._results import SWEEPS, Group, groups, read_run
+from metaphys.training._statistics import Estimate, Method, difference
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES = {
+    "accuracy": "Test accuracy of each method. A mark is one held-out unit; the upright bar is the "
+    "mean, the line across it the 95 % interval. The dashed line is the linear classifier.",
+    "cost": "Mean test accuracy against the device calls that one new unit costs, with the 95 % "
+    "interval. The axis is logarithmic above about ten calls; methods of equal cost stand beside "
+    "each other.",
+    "learning": "Loss of every training phase: single steps thin, their running mean strong.",
+    "sweep": "How plain fine-tuning was tuned: mean accuracy on validation units for every rate "
+    "tried. The ringed one was used.",
+}
+"""Name and caption of each picture."""
+
+
+def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
+    """Write the report of finished runs.
+
+    Runs that differ in their seed alone are pooled; others are shown one after the other.
+
+    Args:
+        runs: run directories.
+        output: the file to write, or a directory for ``report.html``; the first run's by default.
+
+    Returns:
+        The file. Its pictures also lie in ``pictures/`` beside it.
+
+    Raises:
+        FileNotFoundError: a directory holds no results.
+        ValueError: results are damaged, or there are two runs of one seed.
+    """
+    check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
+    results = [read_run(Path(run)) for run in runs]
+    page = _page_path(Path(output) if output is not None else results[0].path)
+    sections = [_section(group, page.parent) for group in groups(results)]
+    write_atomically(page, _render(sections).encode())
+    return page
+
+
+def _page_path(output: Path) -> Path:
+    if output.is_dir():
+        return output / "report.html"
+    check(
+        output.suffix in (".html", ".htm"),
+        "output",
+        expected="an existing directory or a file that ends in .html",
+        got=output,
+    )
+    return output
+
+
+def _render(sections: Sequence[Mapping[str, Any]]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        sections=sections,
+        names=dict.fromkeys(row["name"] for each in sections for row in each["methods"]),
+        own=META,
+        sweeps=SWEEPS,
+    )
+
+
+def _section(group: Group, folder: Path) -> dict[str, Any]:
+    """All that the template shows of one group of runs."""
+    methods = group.methods()
+    drawn = _draw(group, methods, folder / "pictures")
+    return {
+        "title": group.title,
+        "slug": group.slug,
+        "quick": group.quick,
+        "headline": headline(methods, quick=group.quick),
+        "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
+        "seeds": group.seeds,
+        "methods": [_method_row(method) for method in methods.values()],
+        "differences": _difference_rows(methods),
+        "pictures": [(name, PICTURES[name], uri) for name, uri in drawn.items()],
+        "config": group.config,
+        "runs": group.runs,
+    }
+
+
+def _method_row(method: Method) -> dict[str, Any]:
+    reached = method.accuracy
+    return {
+        "name": method.name,
+        "mean": f"{100 * reached.mean:.1f}",
+        "half": _half(reached),
+        "least": f"{100 * reached.least:.1f}",
+        "labels": f"{method.labels:,.0f}",
+        "device_calls": f"{method.device_calls:,.0f}",
+        "emphasis": method.name == META,
+    }
+
+
+def _half(value: Estimate) -> str:
+    return "–" if value.half is None else f"± {points(value.half)}"
+
+
+def _difference_rows(methods: Mapping[str, Method]) -> list[dict[str, Any]]:
+    if META not in methods:
+        return []
+    gains = {
+        name: difference(methods[META], method) for name, method in methods.items() if name != META
+    }
+    return [
+        {
+            "rival": name,
+            "mean": points(gain.mean, sign=True),
+            "half": _half(gain),
+            "says": _says(gain),
+        }
+        for name, gain in gains.items()
+        if gain is not None
+    ]
+
+
+def _says(gain: Estimate) -> str:
+    if gain.half is None:
+        return "one unit: no interval"
+    if gain.above_zero:
+        return "above"
+    return "below" if gain.below_zero else "includes 0: not decided"
+
+
+def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str, str]:
+    """Draw every picture that there are numbers for, store it, and return it as a data URI."""
+    from metaphys.training import _pictures
+
+    curves, sweeps = group.curves(), group.sweeps()
+    figures: dict[str, Callable[[], Figure]] = {
+        "accuracy": lambda: _pictures.accuracy(methods),
+        "cost": lambda: _pictures.cost(methods),
+    }
+    if curves:
+        figures["learning"] = lambda: _pictures.learning(curves)
+    if sweeps:
+        figures["sweep"] = lambda: _pictures.sweep(sweeps)
+    prefix = f"{group.slug}-" if group.slug else ""
+    return {name: _store(draw(), folder / f"{prefix}{name}") for name, draw in figures.items()}
+
+
+def _store(figure: Figure, stem: Path) -> str:
+    """Write the picture as SVG and PNG; the SVG as a data URI."""
+    vector, raster = io.BytesIO(), io.BytesIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None})
+    figure.savefig(raster, format="png", dpi=160)
+    write_atomically(stem.with_suffix(".svg"), vector.getvalue())
+    write_atomically(stem.with_suffix(".png"), raster.getvalue())
+    # An image of its own rather than inline: the style sheets and ids of several SVGs collide.
+    return "data:image/svg+xml;base64," + base64.b64encode(vector.getvalue()).decode()

@@ -1,0 +1,171 @@
+"""Finished runs, read back and grouped: seeds of one configuration belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaphys._errors import check
+from metaphys.training._config import Config
+from metaphys.training._run import read_config, read_metrics
+from metaphys.training._statistics import Method, methods
+
+ALIKE = ("seed", "threads", "data_root")
+"""Options that do not make another experiment."""
+
+SWEEPS = {"fine_tuning": "in silico", "population_fine_tuning": "population start"}
+"""Entries of ``summary.json``, and the start that each was tuned for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run directory holds, checked."""
+
+    path: Path
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    curves: Mapping[str, Mapping[str, Sequence[float]]]
+    summary: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+        title: what sets it apart from the other groups; empty if there are none.
+        slug: the same for file names.
+        runs: at least one.
+    """
+
+    title: str
+    slug: str
+    runs: Sequence[Run]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that the runs share; of the seeds, the first."""
+        return self.runs[0].config
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of all rows."""
+        return sorted({row["seed"] for run in self.runs for row in run.rows})
+
+    @property
+    def quick(self) -> bool:
+        """Whether the steps were too few for any figure to mean anything."""
+        config = Config.from_json(dict(self.config))
+        return config.quick() == config
+
+    def methods(self) -> dict[str, Method]:
+        """Every method over all runs."""
+        return methods([row for run in self.runs for row in run.rows])
+
+    def curves(self) -> dict[str, list[Mapping[str, Sequence[float]]]]:
+        """By phase, the curve of every run that has it."""
+        phases = dict.fromkeys(phase for run in self.runs for phase in run.curves)
+        return {p: [run.curves[p] for run in self.runs if p in run.curves] for p in phases}
+
+    def sweeps(self) -> dict[str, list[Mapping[str, Any]]]:
+        """By start, what every rate of fine-tuning gave, averaged over the runs."""
+        found = {
+            start: [run.summary[entry]["sweep"] for run in self.runs if entry in run.summary]
+            for entry, start in SWEEPS.items()
+        }
+        return {start: _averaged(trials) for start, trials in found.items() if trials}
+
+
+def _averaged(sweeps: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    values: dict[tuple[Any, ...], list[float]] = {}
+    for trial in (trial for trials in sweeps for trial in trials):
+        key = (trial["optimizer"], trial["loss"], trial["lr"])
+        values.setdefault(key, []).append(trial["accuracy"])
+    return [
+        {"optimizer": key[0], "loss": key[1], "lr": key[2], "accuracy": sum(of) / len(of)}
+        for key, of in values.items()
+    ]
+
+
+def read_run(path: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        FileNotFoundError: the directory holds no ``metrics.csv``.
+        ValueError: a file in it is damaged.
+    """
+    rows = read_metrics(path / "metrics.csv")
+    check(
+        len(rows) > 0,
+        "run_dir",
+        expected="a directory whose metrics.csv has rows",
+        got=f"{path}, where it has none",
+        remedy="Delete it and run `metaphys meta-train` again.",
+    )
+    stored = read_config(path)
+    curves, summary = _json(path / "curves.json"), _json(path / "summary.json")
+    _check_curves(path / "curves.json", curves)
+    _check_sweeps(path / "summary.json", summary)
+    return Run(path, stored["config"], stored.get("environment", {}), rows, curves, summary)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object from a file; empty if there is no file, as in a run of an older version."""
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`run_dir` must hold readable files, but {path} is not: {error}."
+        ) from error
+    check(isinstance(value, dict), path.name, expected="a JSON object", got=type(value).__name__)
+    return value
+
+
+def _check_curves(path: Path, curves: Mapping[str, Any]) -> None:
+    for phase, curve in curves.items():
+        parts = [curve.get(name) if isinstance(curve, dict) else None for name in ("step", "loss")]
+        check(
+            all(isinstance(part, list) for part in parts) and len(parts[0]) == len(parts[1]),
+            path.name,
+            expected="of lists `step` and `loss`, equally long, for every phase",
+            got=f"something else for {phase!r} in {path}",
+        )
+
+
+def _check_sweeps(path: Path, summary: Mapping[str, Any]) -> None:
+    needed = {"optimizer", "loss", "lr", "accuracy"}
+    for entry in SWEEPS.keys() & summary.keys():
+        trials = summary[entry].get("sweep") if isinstance(summary[entry], dict) else None
+        check(
+            isinstance(trials, list)
+            and len(trials) > 0
+            and all(isinstance(trial, dict) and needed <= trial.keys() for trial in trials),
+            path.name,
+            expected=f"of a `sweep` with {sorted(needed)} under {entry!r}",
+            got=f"something else in {path}",
+        )
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """Runs sorted by configuration, in the order in which they came."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        essence = {name: value for name, value in run.config.items() if name not in ALIKE}
+        alike.setdefault(json.dumps(essence, sort_keys=True), []).append(run)
+    if len(alike) == 1:
+        return [Group("", "", runs)]
+    configs = [json.loads(key) for key in alike]
+    names = sorted({name for config in configs for name in config})
+    differing = [
+        name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1
+    ]
+    return [
+        Group(", ".join(f"{name} = {config.get(name)}" for name in differing), str(number), found)
+        for number, (config, found) in enumerate(zip(configs, alike.values()), 1)
+    ]

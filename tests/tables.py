@@ -138,3 +138,54 @@ def flat(parts) -> tuple[torch.Tensor, ...]:
 def assert_near(found, expected, dtype: torch.dtype = torch.float64) -> None:
     """Flat or nested: the same shapes and dtypes, and values within the dtype's tolerance."""
     torch.testing.assert_close(found, expected, **tolerance(dtype))
+
+
+class Leaves(torch.nn.Module):
+    """A module whose parameters are given tensors."""
+
+    def __init__(self, tensors):
+        super().__init__()
+        self.p = torch.nn.ParameterList([torch.nn.Parameter(t.clone()) for t in tensors])
+
+
+def functional(rule, params, grads):
+    """Parameters after one step for each list of gradients; ``None`` is no gradient."""
+    state = rule.init(params)
+    for each in grads:
+        updates, state = rule.update(each, state, params)
+        params = metaphys.apply_updates(params, updates, inplace=False)
+    return params
+
+
+def stateful(rule, params, grads, make=None):
+    """The same by a ``torch.optim.Optimizer``; ``make`` makes it from parameters."""
+    params = Leaves(params).p
+    optimizer = metaphys.Optimizer(params, rule) if make is None else make(params)
+    for each in grads:
+        for param, grad in zip(params, each):
+            param.grad = grad
+        optimizer.step()
+    return [p.detach() for p in params]
+
+
+def meta(rule, params, grads):
+    """The same by a MetaOptimizer, from losses that have these gradients."""
+    module = Leaves(params)
+    optimizer = metaphys.MetaOptimizer(module, rule)
+    for each in grads:
+        terms = [(p * g).sum() for p, g in zip(module.p, each) if g is not None]
+        optimizer.step(sum(terms))
+    return [p.detach() for p in module.p]
+
+
+FORMS = {"functional": functional, "stateful": stateful, "meta": meta}
+
+
+def slope(function, x: torch.Tensor, direction: torch.Tensor, h: float = 1e-3) -> float:
+    """Directional derivative by central differences, Richardson's step applied once: O(h⁴)."""
+    with torch.no_grad():
+        one, half = (
+            (function(x + s * direction) - function(x - s * direction)) / (2 * s)
+            for s in (h, h / 2)
+        )
+    return float((4 * half - one) / 3)

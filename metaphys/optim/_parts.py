@@ -90,12 +90,14 @@ def check_flag(name: str, value: Any) -> None:
 
 def zeros(params: Tensors, requires_grad: bool = False) -> tuple[torch.Tensor, ...]:
     """A zero moment for each parameter: float32 for half-precision ones."""
-    return tuple(
+    moments = tuple(
         torch.zeros_like(
             param, dtype=state_dtype(param.dtype), memory_format=torch.contiguous_format
-        ).requires_grad_(requires_grad)
+        )
         for param in params
     )
+    # torch.func refuses requires_grad_ inside its transforms, where nobody needs it either.
+    return tuple(m.requires_grad_() for m in moments) if requires_grad else moments
 
 
 def no_steps(params: Tensors) -> torch.Tensor:

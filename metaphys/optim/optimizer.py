@@ -8,6 +8,7 @@ from typing import Any, overload
 import torch
 
 from metaphys._errors import check
+from metaphys.optim._parts import check_fits
 from metaphys.optim.rule import PerLeaf, Rule, resolve, select, select_hyper, values_of_params
 
 
@@ -124,7 +125,9 @@ class Optimizer(torch.optim.Optimizer):
         count = state.count
         if len(present) < len(everything):
             count = torch.stack([self.state[p]["step"] for p in everything if p in self.state])
-        return params, state, select_hyper(resolve(core, hyper, count, everything), present)
+        hyper = select_hyper(resolve(core, hyper, count, everything), present)
+        check_fits(hyper["lr"], params)
+        return params, state, hyper
 
     def _step(self, params: list[torch.Tensor], state: Any, hyper: Mapping[str, Any]) -> None:
         core = self.rule.core

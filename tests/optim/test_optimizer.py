@@ -1,0 +1,379 @@
+"""The stateful form as a torch.optim.Optimizer: schedulers, groups, state, copies."""
+
+# pyright: reportArgumentType=false (misuse is tested here)
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+import metaphys
+from tests.tables import RULES, TORCH, Leaves, stateful, tolerance
+
+rules = pytest.mark.parametrize("name", RULES)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+
+PEERS = {
+    "SGD": (metaphys.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+    "Adam": (metaphys.Adam, torch.optim.Adam, {"lr": 0.1, "weight_decay": 0.1}),
+    "AdamW": (metaphys.AdamW, torch.optim.AdamW, {"lr": 0.1}),
+}
+peers = pytest.mark.parametrize("peer", PEERS)
+
+
+def _params(dtype=torch.float64, shapes=((3,), (2, 2), ())):
+    torch.manual_seed(3)
+    return [Parameter(torch.randn(shape).to(dtype)) for shape in shapes]
+
+
+def _give_grads(params, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
+
+
+def _steps(optimizer, params, n, first=0):
+    for step in range(first, first + n):
+        _give_grads(params, step)
+        optimizer.step()
+
+
+def _values(params):
+    return [p.detach().clone() for p in params]
+
+
+def assert_near(found, expected, dtype=torch.float64):
+    torch.testing.assert_close(_values(found), _values(expected), **tolerance(dtype))
+
+
+SCHEDULERS = {
+    "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 2, gamma=0.5),
+    "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 6),
+    "lambda": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.9**t),
+    "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=0.5, total_steps=8),
+}
+
+
+@peers
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_learning_rate_schedulers(peer, scheduler):
+    ours, theirs, arguments = PEERS[peer]
+    results = []
+    for kind in (ours, theirs):
+        params = _params()
+        optimizer = kind(params, **arguments)
+        schedule = SCHEDULERS[scheduler](optimizer)
+        for step in range(6):
+            _steps(optimizer, params, 1, first=step)
+            schedule.step()
+        results.append(params)
+    assert_near(*results)
+
+
+@peers
+def test_groups_with_options(peer):
+    ours, theirs, arguments = PEERS[peer]
+    results = []
+    for kind in (ours, theirs):
+        params = _params()
+        optimizer = kind([{"params": params[:1], "lr": 0.01}], **arguments)
+        optimizer.add_param_group({"params": params[1], "weight_decay": 0.3})
+        _steps(optimizer, params, 2)
+        optimizer.add_param_group({"params": iter(params[2:])})
+        _steps(optimizer, params, 2, first=2)
+        results.append(params)
+    assert_near(*results)
+
+
+@peers
+def test_momentum_and_betas_may_change_between_steps(peer):
+    ours, theirs, arguments = PEERS[peer]
+    change = {"momentum": 0.5} if peer == "SGD" else {"betas": (0.5, 0.9)}
+    results = []
+    for kind in (ours, theirs):
+        params = _params()
+        optimizer = kind(params, **arguments)
+        _steps(optimizer, params, 2)
+        optimizer.param_groups[0].update(change)
+        _steps(optimizer, params, 2, first=2)
+        results.append(params)
+    assert_near(*results)
+
+
+def test_momentum_that_was_zero_gets_its_buffers_later():
+    results = []
+    for kind in (metaphys.SGD, torch.optim.SGD):
+        params = _params()
+        optimizer = kind(params, lr=0.1)
+        _steps(optimizer, params, 1)
+        optimizer.param_groups[0]["momentum"] = 0.9
+        _steps(optimizer, params, 3, first=1)
+        results.append(params)
+    assert_near(*results)
+
+
+def test_momentum_that_becomes_zero():
+    params = _params()
+    optimizer = metaphys.SGD(params, lr=0.1, momentum=0.9)
+    _give_grads(params[:1])
+    optimizer.step()
+    optimizer.param_groups[0]["momentum"] = 0.0
+    before = _values(params)
+    _steps(optimizer, params, 1)
+    expected = [b - 0.1 * p.grad for b, p in zip(before, params)]
+    torch.testing.assert_close(_values(params), expected)
+
+
+@rules
+@DTYPES
+def test_state_dict_round_trip(name, dtype):
+    params, others = _params(dtype), _params(dtype)
+    optimizer = metaphys.Optimizer(params, RULES[name]())
+    _steps(optimizer, params, 3)
+    with torch.no_grad():
+        for p, q in zip(params, others):
+            q.copy_(p)
+    other = metaphys.Optimizer(others, RULES[name]())
+    other.load_state_dict(optimizer.state_dict())
+    for p, q in zip(params, others):
+        assert other.state[q].keys() == optimizer.state[p].keys()
+        for key, value in other.state[q].items():
+            assert value.dtype == optimizer.state[p][key].dtype
+            assert torch.equal(value, optimizer.state[p][key])
+            assert key == "step" or dtype is not torch.bfloat16 or value.dtype is torch.float32
+    _steps(optimizer, params, 3, first=3)
+    _steps(other, others, 3, first=3)
+    torch.testing.assert_close(_values(params), _values(others), rtol=0, atol=0)
+
+
+@rules
+def test_state_is_saved_and_loaded_without_pickled_code(name):
+    params = _params(torch.bfloat16)
+    optimizer = metaphys.Optimizer(params, RULES[name]())
+    _steps(optimizer, params, 2)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=True)
+    other = metaphys.Optimizer(_params(torch.bfloat16), RULES[name]())
+    other.load_state_dict(loaded)
+    torch.testing.assert_close(other.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
+
+
+COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
+
+
+@rules
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_goes_on_by_itself(name, how):
+    module = Leaves(_params())
+    optimizer = metaphys.Optimizer(module.p, RULES[name]())
+    _steps(optimizer, module.p, 2)
+    other_module, other = COPIES[how]((module, optimizer))
+    before = _values(module.p)
+    _steps(other, other_module.p, 2, first=2)
+    torch.testing.assert_close(_values(module.p), before, rtol=0, atol=0)
+    _steps(optimizer, module.p, 2, first=2)
+    torch.testing.assert_close(_values(module.p), _values(other_module.p), rtol=0, atol=0)
+
+
+def test_closure():
+    p = Parameter(torch.tensor([2.0]))
+    optimizer = metaphys.SGD([p], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (p**2).sum()
+        loss.backward()
+        return loss
+
+    assert float(optimizer.step(closure).detach()) == 4.0
+    torch.testing.assert_close(p.detach(), torch.tensor([1.6]))
+    assert optimizer.step() is None
+
+
+@peers
+def test_hooks_and_defaults_are_those_of_torch(peer):
+    ours, theirs, arguments = PEERS[peer]
+    params, calls = _params(), []
+    optimizer = ours(params, **arguments)
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    _steps(optimizer, params, 1)
+    assert calls == ["before", "after"]
+    defaults = theirs(params, **arguments).defaults
+    for name in ("lr", "momentum", "betas", "eps", "weight_decay", "dampening", "nesterov"):
+        assert optimizer.defaults.get(name) == defaults.get(name)
+
+
+@rules
+def test_a_parameter_without_a_gradient_is_not_touched(name):
+    params = _params()
+    optimizer = metaphys.Optimizer(params, RULES[name]())
+    _steps(optimizer, params, 2)
+    value, state = params[0].detach().clone(), copy.deepcopy(optimizer.state[params[0]])
+    _give_grads(params, 9)
+    params[0].grad = None
+    optimizer.step()
+    assert torch.equal(params[0], value)
+    torch.testing.assert_close(optimizer.state[params[0]], state, rtol=0, atol=0)
+
+
+@rules
+def test_a_backward_pass_that_still_needs_the_old_value_raises(name):
+    p = Parameter(torch.ones(3))
+    optimizer = metaphys.Optimizer([p], RULES[name]())
+    loss = (p**2).sum()
+    p.grad = torch.ones(3)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@rules
+def test_a_step_builds_no_graph_even_with_learned_values(name):
+    params = _params()
+    optimizer = metaphys.Optimizer(params, RULES[name]())
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.1, requires_grad=True)
+    _steps(optimizer, params, 2)
+    assert all(p.is_leaf and p.requires_grad for p in params)
+    assert not any(t.requires_grad for s in optimizer.state.values() for t in s.values())
+    plain = _params()
+    _steps(metaphys.Optimizer(plain, RULES[name]()), plain, 2)
+    assert_near(params, plain)
+
+
+MASKS = {
+    "list": [True, False, True],
+    "function": lambda params: [p.ndim != 2 for p in params],
+    "all": None,
+    "none": False,
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("missing", [False, True])
+def test_masks_of_weight_decay(mask, missing):
+    params, others = _params(), _params()
+    chosen = {"all": [True] * 3, "none": [False] * 3}.get(mask, [True, False, True])
+    optimizer = metaphys.AdamW(params, 0.1, weight_decay=0.5, mask=MASKS[mask])
+    other = torch.optim.AdamW(
+        [{"params": p, "weight_decay": 0.5 * c} for p, c in zip(others, chosen)], 0.1
+    )
+    for step in range(3):
+        for each in (params, others):
+            _give_grads(each, step)
+            each[0].grad = None if missing else each[0].grad
+        optimizer.step()
+        other.step()
+    assert_near(params, others)
+
+
+def test_a_rate_for_each_parameter_of_a_group():
+    params, others = _params(), _params()
+    optimizer = metaphys.SGD(params, lr=[0.1, torch.tensor(0.2), 0.3], momentum=0.9)
+    other = torch.optim.SGD(
+        [{"params": p, "lr": lr} for p, lr in zip(others, (0.1, 0.2, 0.3))], 0.1, momentum=0.9
+    )
+    for step in range(3):
+        for each in (params, others):
+            _give_grads(each, step)
+            each[step].grad = None
+        optimizer.step()
+        other.step()
+    assert_near(params, others)
+
+
+BAD_GROUPS = {
+    "lr": {"lr": -1.0},
+    "lr ": {"lr": [0.1, 0.2]},
+    "lr  ": {"lr": {"a": 0.1}},
+    "betas[0]": {"betas": (1.5, 0.9)},
+    "mask": {"mask": [True, False]},
+    "mask ": {"mask": lambda params: [True] * 5},
+}
+
+
+@pytest.mark.parametrize("argument", BAD_GROUPS)
+def test_a_wrong_group_is_refused_whole(argument):
+    optimizer = metaphys.AdamW(_params())
+    new = Parameter(torch.ones(2))
+    with pytest.raises(ValueError) as caught:
+        optimizer.add_param_group({"params": [new], **BAD_GROUPS[argument]})
+    assert str(caught.value).startswith(f"`{argument.strip()}` must")
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": [new]})
+
+
+def test_wrong_kinds_are_refused():
+    with pytest.raises(TypeError, match=r"^`rule` must"):
+        metaphys.Optimizer(_params(), "sgd")
+    with pytest.raises(TypeError, match=r"^`param_group` must"):
+        metaphys.SGD(_params()).add_param_group(_params())
+
+
+FOREIGN = {
+    "another rule": lambda: metaphys.SGD(_params(), momentum=0.9),
+    "torch's": lambda: torch.optim.Adam(_params()),
+    "other shapes": lambda: metaphys.Adam(_params(shapes=((3,), (2, 3), ()))),
+    "other sizes": lambda: metaphys.Adam(_params(shapes=((3,),))),
+}
+
+
+@pytest.mark.parametrize("which", FOREIGN)
+def test_a_foreign_state_dict_is_refused_and_nothing_changes(which):
+    params = _params()
+    optimizer = metaphys.Adam(params)
+    _steps(optimizer, params, 2)
+    before = copy.deepcopy(optimizer.state_dict())
+    foreign = FOREIGN[which]()
+    _steps(foreign, foreign.param_groups[0]["params"], 1)
+    with pytest.raises(ValueError, match=r"state.dict"):
+        optimizer.load_state_dict(foreign.state_dict())
+    torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("broken", ["schedule", "rate"])
+def test_a_step_that_fails_takes_no_group_half_way(broken):
+    params = _params()
+
+    def fails(t):
+        raise RuntimeError("no rate")
+
+    optimizer = metaphys.SGD([{"params": params[:1]}, {"params": params[1:]}], lr=0.1)
+    optimizer.param_groups[1]["lr"] = fails if broken == "schedule" else torch.ones(7)
+    before = _values(params)
+    _give_grads(params)
+    with pytest.raises((RuntimeError, ValueError)):
+        optimizer.step()
+    torch.testing.assert_close(_values(params), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_shared_and_frozen_parameters_as_in_torch(name):
+    results = []
+    for make in (lambda p: metaphys.Optimizer(p, RULES[name]()), TORCH[name]):
+        params = _params()
+        params[1].requires_grad_(False)
+        optimizer = make(params)
+        for step in range(3):
+            optimizer.zero_grad()
+            loss = (params[0].sin().sum() + params[1].sum()) * params[2] + params[0][0] * step
+            loss.backward()
+            optimizer.step()
+        results.append(params)
+    assert_near(*results)
+
+
+def test_in_place_and_out_of_place_are_the_same_step():
+    # A tensor for a number: out of place through `update`, instead of the kernel in place.
+    params = [torch.randn(3), torch.randn(2, 2)]
+    grads = [[torch.randn_like(p) for p in params] for _ in range(4)]
+    for rule in (metaphys.sgd, metaphys.adam, metaphys.adamw):
+        found = stateful(rule(torch.tensor(0.1)), params, grads)
+        torch.testing.assert_close(found, stateful(rule(0.1), params, grads))

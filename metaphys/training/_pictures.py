@@ -34,7 +34,7 @@ STYLES = {
 OTHER = ("#404040", "h")
 WIDTH = 6.0  # inches; with 9 points of type it stays legible on a phone
 
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,

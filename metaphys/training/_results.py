@@ -129,9 +129,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _check_curves(path: Path, curves: Mapping[str, Any]) -> None:
     for phase, curve in curves.items():
-        parts = [curve.get(name) if isinstance(curve, dict) else None for name in ("step", "loss")]
+        parts = curve if isinstance(curve, dict) else {}
+        steps, losses = parts.get("step"), parts.get("loss")
         check(
-            all(isinstance(part, list) for part in parts) and len(parts[0]) == len(parts[1]),
+            isinstance(steps, list) and isinstance(losses, list) and len(steps) == len(losses),
             path.name,
             expected="of lists `step` and `loss`, equally long, for every phase",
             got=f"something else for {phase!r} in {path}",

@@ -1,0 +1,5 @@
+"""The command line: ``metaphys info``, ``meta-train``, ``adapt`` and ``report``."""
+
+from metaphys.cli._main import main
+
+__all__ = ["main"]

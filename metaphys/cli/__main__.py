@@ -1,0 +1,8 @@
+"""``python -m metaphys.cli``."""
+
+import sys
+
+from metaphys.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The commands, each a dataclass: its fields are the options, its ``run`` does the work."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from metaphys._errors import check
+from metaphys.training import Config
+
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ABC):
+    """What every command has."""
+
+    debug: Flag = False
+    """Show the traceback of an error (METAPHYS_DEBUG=1 does so too)."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Do it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Command):
+    """Say what is installed, which kernels run and which data are there."""
+
+    data_root: OptionalPath = None
+    """A folder to look for MNIST in."""
+
+    def run(self) -> None:
+        """Print names and values."""
+        from metaphys.cli._info import facts
+        from metaphys.cli._tables import print_pairs
+
+        print_pairs(facts(self.data_root))
+
+
+class Options(Config):
+    """The experiment.
+
+    Units are named by integer seeds: below 10,000 they are for training, from there to 20,000 for
+    choosing rates, from 20,000 on for the figures.
+    """
+
+    def __post_init__(self) -> None:
+        # Checked in checked(), out of the parser's reach: it would frame our messages in its own.
+        pass
+
+    def checked(self) -> Config:
+        """The configuration.
+
+        Raises:
+            ValueError: an option is out of range.
+        """
+        return Config(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaTrain(Command):
+    """Meta-train over a population of units, judge on units never seen, and write a report."""
+
+    options: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
+
+    run_dir: Path = Path("runs/latest")
+    """Where everything goes: configuration, figures, checkpoints, model, report."""
+
+    resume: Flag = False
+    """Go on with the run that is there; it ends with the same numbers as without the stop."""
+
+    overwrite: Flag = False
+    """Delete the run that is there."""
+
+    quick: Flag = False
+    """So few steps that the figures mean nothing: to see that all of it runs."""
+
+    def run(self) -> None:
+        """Train, judge, report."""
+        from metaphys.cli._progress import shown
+        from metaphys.cli._tables import print_comparison
+        from metaphys.training import RunDirectory, build, meta_train
+        from metaphys.training._report import write_report
+
+        check(
+            not (self.resume and self.overwrite),
+            "resume",
+            expected="given without --overwrite",
+            got="both",
+            remedy="Continue the run or delete it.",
+        )
+        config = self.options.checked()
+        config = config.quick() if self.quick else config
+        build(config)  # Refuses what cannot be had before a directory is made for it.
+        kept = {"resume": self.resume, "overwrite": self.overwrite}
+        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        with shown() as progress:
+            rows = meta_train(config, directory, progress)
+        report = write_report([directory.path])
+        print_comparison(rows, quick=config == config.quick())
+        print(f"\nreport: {report}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Command):
+    """Adapt a meta-learned network to one new unit and store its controls."""
+
+    checkpoint: Path
+    """The model.safetensors of a run."""
+
+    unit: int
+    """The unit's seed; those from 20,000 on were never used in training."""
+
+    output: OptionalPath = None
+    """Where to put the adapted controls; beside the checkpoint by default."""
+
+    def run(self) -> None:
+        """Adapt, and say what it gained and cost."""
+        from metaphys.cli._tables import print_pairs
+        from metaphys.training import adapt_unit
+
+        print_pairs(_adapted(adapt_unit(self.checkpoint, self.unit, self.output)))
+
+
+def _adapted(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("accuracy before", f"{100 * result['accuracy_before']:.1f} %"),
+        ("accuracy after", f"{100 * result['accuracy_after']:.1f} %"),
+        ("labels", f"{result['labels']:,}"),
+        ("device calls", f"{result['device_calls']:,}"),
+        ("controls", str(result["output"])),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Command):
+    """Write the report of a run again, or compare several runs.
+
+    Runs that differ in their seed alone are pooled.
+    """
+
+    run_dirs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN_DIR [RUN_DIR ...]", help_behavior_hint=""),
+    ]
+    """Directories of finished runs."""
+
+    output: OptionalPath = None
+    """The file (.html) or directory to write to; the first run's directory by default."""
+
+    def run(self) -> None:
+        """Write it, and say where it is."""
+        from metaphys.training._report import write_report
+
+        print(f"report: {write_report(self.run_dirs, self.output)}")
+
+
+COMMANDS = (
+    Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[MetaTrain, tyro.conf.subcommand("meta-train")]
+    | Annotated[Adapt, tyro.conf.subcommand("adapt")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+)
+DESCRIPTION = "Differentiable meta-optimization for networks whose layers are physical systems."
+STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command that the arguments ask for; ends the process where they ask for help or fail."""
+    return tyro.cli(
+        COMMANDS,  # type: ignore[arg-type]
+        prog="metaphys",
+        description=DESCRIPTION,
+        args=arguments,
+        config=STYLE,
+    )

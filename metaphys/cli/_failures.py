@@ -1,0 +1,57 @@
+"""Which exceptions are the user's to mend, and how they are put."""
+
+from __future__ import annotations
+
+import importlib.util
+import traceback
+from pathlib import Path
+
+import metaphys._errors
+
+EXTRA = {
+    "tyro": "command lines",
+    "rich": "tables and progress bars",
+    "safetensors": "checkpoints",
+    "sklearn": "the digits and the linear classifier",
+    "scipy": "intervals",
+    "matplotlib": "pictures",
+    "jinja2": "reports",
+}
+"""The modules of the extra ``lab``, and what each is for."""
+
+INSTALL = 'pip install "metaphys[lab]"'
+
+
+def missing() -> list[str]:
+    """The modules of the extra that are not installed."""
+    return [name for name in EXTRA if importlib.util.find_spec(name) is None]
+
+
+def installed_or_refuse() -> None:
+    """Do nothing where the command line can parse and print.
+
+    Raises:
+        ModuleNotFoundError: tyro or rich is missing.
+    """
+    for name in ("tyro", "rich"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def explain(error: Exception) -> str | None:
+    """One line for a user; ``None`` for what is no user's error but ours."""
+    if isinstance(error, ModuleNotFoundError):
+        root = (error.name or "").partition(".")[0]
+        if root in EXTRA:
+            return f"{root} is not installed; {EXTRA[root]} need it. Install it with {INSTALL}"
+        return None
+    if isinstance(error, (ValueError, OSError, ImportError)) or _refused(error):
+        return " ".join(str(error).split()) or type(error).__name__
+    return None
+
+
+def _refused(error: Exception) -> bool:
+    """Whether one of our own checks raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = metaphys._errors.__file__
+    return bool(frames) and ours is not None and Path(frames[-1].filename) == Path(ours)

@@ -1,0 +1,85 @@
+"""Parse, run, and turn every way to fail into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from metaphys.cli._failures import explain, installed_or_refuse
+from metaphys.cli._signals import Terminated, signals
+
+DEBUG = "METAPHYS_DEBUG"
+USER_ERROR = 2
+PIPE_CLOSED = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the program's name; that of the process by default.
+
+    Returns:
+        0, or 2 for a user's error, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given or os.environ.get(DEBUG, "") not in ("", "0")
+    _survive_narrow_encodings()
+    try:
+        with signals():
+            _run(given)
+        return 0
+    except KeyboardInterrupt as stop:
+        return _stopped(stop, given)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; the interpreter must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        message = explain(error)
+        if debug or message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _run(given: list[str]) -> None:
+    installed_or_refuse()
+    from metaphys.cli._commands import parse
+
+    parse(given).run()
+
+
+def _stopped(stop: KeyboardInterrupt, given: list[str]) -> int:
+    again = " ".join(resume_command(given))
+    if again:
+        print(f"\nstopped; the run is stored. Go on with:\n  {again}", file=sys.stderr)
+    else:
+        print("\nstopped.", file=sys.stderr)
+    return 143 if isinstance(stop, Terminated) else 130
+
+
+def resume_command(given: Sequence[str]) -> list[str]:
+    """The command that continues what ``given`` began; empty if there is nothing to continue.
+
+    Example:
+        >>> resume_command(["meta-train", "--overwrite", "--seed", "1"])
+        ['metaphys', 'meta-train', '--seed', '1', '--resume']
+        >>> resume_command(["info"])
+        []
+    """
+    import shlex
+
+    if "meta-train" not in given[:1]:
+        return []
+    kept = [shlex.quote(word) for word in given if word not in ("--overwrite", "--resume")]
+    return ["metaphys", *kept, "--resume"]
+
+
+def _survive_narrow_encodings() -> None:
+    """A terminal that knows no ± gets a question mark rather than a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

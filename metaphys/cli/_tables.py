@@ -1,0 +1,37 @@
+"""What the commands print at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from metaphys.training._findings import META, headline, percent
+from metaphys.training._statistics import methods
+
+
+def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
+    """Every method: accuracy, and what one new unit cost; then the findings."""
+    table = Table("method", box=None, pad_edge=False, header_style="bold")
+    for name in ("accuracy", "labels", "device calls"):
+        table.add_column(name, justify="right")
+    found = methods(rows)
+    for method in found.values():
+        costs = f"{method.labels:,.0f}", f"{method.device_calls:,.0f}"
+        style = "bold" if method.name == META else None
+        table.add_row(method.name, percent(method.accuracy), *costs, style=style)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print()
+    for sentence in headline(found, quick=quick):
+        console.print(sentence, markup=False)
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Names and values in two columns, each pair in a line."""
+    found = list(pairs)
+    width = max(len(name) for name, _ in found)
+    for name, value in found:
+        print(f"{name:<{width}}  {value}")

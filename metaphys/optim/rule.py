@@ -155,19 +155,23 @@ def resolve(
 
     The steps are a float64 tensor: ``0.9**t`` with an integer t would be float32.
     """
+    resolved = dict(hyper)
+    for name, value in hyper.items():
+        if callable(value) and name in core.of_params:
+            resolved[name] = PerLeaf(tuple(values_of_params(name, value, params)))
+        elif isinstance(value, PerLeaf):
+            resolved[name] = PerLeaf(tuple(_scheduled(each, count) for each in value.values))
+        elif isinstance(value, (tuple, list)):  # betas
+            resolved[name] = tuple(_scheduled(each, count) for each in value)
+        else:
+            resolved[name] = _scheduled(value, count)
+    return resolved
 
-    def value_of(name: str, value: Any) -> Any:
-        if isinstance(value, PerLeaf):
-            return PerLeaf(tuple(value_of(name, each) for each in value.values))
-        if isinstance(value, (tuple, list)):  # betas
-            return tuple(value_of(name, each) for each in value)
-        if not callable(value):
-            return value
-        if name in core.of_params:
-            return PerLeaf(tuple(values_of_params(name, value, params)))
-        return value(count.to(torch.float64).amax() if len(count) else count.sum())
 
-    return {name: value_of(name, value) for name, value in hyper.items()}
+def _scheduled(value: Any, count: torch.Tensor) -> Any:
+    if not callable(value):
+        return value
+    return value(count.to(torch.float64).amax() if len(count) else count.sum())
 
 
 def values_of_params(

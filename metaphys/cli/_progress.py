@@ -27,10 +27,10 @@ EVERY_SECONDS = 10.0
 @contextmanager
 def shown(stream: TextIO | None = None) -> Iterator[Progress]:
     """Progress on standard error, so that standard output holds the results alone."""
-    stream = sys.stderr if stream is None else stream
-    console = Console(file=stream)
+    lines: TextIO = sys.stderr if stream is None else stream
+    console = Console(file=lines)
     if not console.is_terminal:
-        yield Lines(stream)
+        yield Lines(lines)
         return
     columns = (
         TextColumn("{task.description}"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +95,7 @@ def _section(group: Group, folder: Path) -> dict[str, Any]:
         "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
         "seeds": group.seeds,
         "methods": [_method_row(method) for method in methods.values()],
-        "differences": _difference_rows(methods),
+        "differences": _difference_rows(methods, quick=group.quick),
         "pictures": [(name, PICTURES[name], uri) for name, uri in drawn.items()],
         "config": group.config,
         "runs": group.runs,
@@ -107,9 +106,8 @@ def _method_row(method: Method) -> dict[str, Any]:
     reached = method.accuracy
     return {
         "name": method.name,
-        "mean": f"{100 * reached.mean:.1f}",
-        "half": _half(reached),
-        "least": f"{100 * reached.least:.1f}",
+        "accuracy": f"{points(reached.mean)}{_half(reached)}",
+        "least": points(reached.least),
         "labels": f"{method.labels:,.0f}",
         "device_calls": f"{method.device_calls:,.0f}",
         "emphasis": method.name == META,
@@ -117,33 +115,31 @@ def _method_row(method: Method) -> dict[str, Any]:
 
 
 def _half(value: Estimate) -> str:
-    return "–" if value.half is None else f"± {points(value.half)}"
+    return "" if value.half is None else f" ± {points(value.half)}"
 
 
-def _difference_rows(methods: Mapping[str, Method]) -> list[dict[str, Any]]:
+def _difference_rows(methods: Mapping[str, Method], *, quick: bool) -> list[dict[str, Any]]:
     if META not in methods:
         return []
-    gains = {
-        name: difference(methods[META], method) for name, method in methods.items() if name != META
-    }
+    others = [method for method in methods.values() if method.name != META]
+    gains = [(other.name, difference(methods[META], other)) for other in others]
     return [
         {
             "rival": name,
-            "mean": points(gain.mean, sign=True),
-            "half": _half(gain),
-            "says": _says(gain),
+            "gain": f"{points(gain.mean, sign=True)}{_half(gain)}",
+            "says": "nothing: a quick run" if quick else _says(gain),
         }
-        for name, gain in gains.items()
+        for name, gain in gains
         if gain is not None
     ]
 
 
 def _says(gain: Estimate) -> str:
     if gain.half is None:
-        return "one unit: no interval"
+        return "unknown: one unit"
     if gain.above_zero:
         return "above"
-    return "below" if gain.below_zero else "includes 0: not decided"
+    return "below" if gain.below_zero else "undecided"
 
 
 def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str, str]:
@@ -165,10 +161,10 @@ def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str
 
 def _store(figure: Figure, stem: Path) -> str:
     """Write the picture as SVG and PNG; the SVG as a data URI."""
-    vector, raster = io.BytesIO(), io.BytesIO()
-    figure.savefig(vector, format="svg", metadata={"Date": None})
-    figure.savefig(raster, format="png", dpi=160)
-    write_atomically(stem.with_suffix(".svg"), vector.getvalue())
-    write_atomically(stem.with_suffix(".png"), raster.getvalue())
+    from metaphys.training._drawing import rendered
+
+    vector = rendered(figure, "svg")
+    write_atomically(stem.with_suffix(".svg"), vector)
+    write_atomically(stem.with_suffix(".png"), rendered(figure, "png"))
     # An image of its own rather than inline: the style sheets and ids of several SVGs collide.
-    return "data:image/svg+xml;base64," + base64.b64encode(vector.getvalue()).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode()

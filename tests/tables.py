@@ -41,7 +41,7 @@ TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def tolerance(dtype: torch.dtype) -> dict[str, float]:
+def tolerance(dtype: torch.dtype) -> dict[str, Any]:
     """What two right computations of the same thing may differ by."""
     return {
         torch.float64: {"rtol": 1e-10, "atol": 1e-12},
@@ -174,7 +174,7 @@ def meta(rule, params, grads):
     optimizer = metaphys.MetaOptimizer(module, rule)
     for each in grads:
         terms = [(p * g).sum() for p, g in zip(module.p, each) if g is not None]
-        optimizer.step(sum(terms))
+        optimizer.step(torch.stack(terms).sum())
     return [p.detach() for p in module.p]
 
 

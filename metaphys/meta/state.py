@@ -196,6 +196,18 @@ def recover_state_dict(
     Raises:
         TypeError: if a module's state is given for an optimizer or the reverse.
         ValueError: if the state belongs to a module of another structure. Nothing is changed.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(1, 1)
+        >>> optimizer = metaphys.MetaAdam(net, lr=0.1)
+        >>> before = net.weight, metaphys.extract_state_dict(net)
+        >>> state = metaphys.extract_state_dict(optimizer)
+        >>> optimizer.step(net(torch.ones(1, 1)).sum())
+        >>> metaphys.recover_state_dict(net, before[1])
+        >>> metaphys.recover_state_dict(optimizer, state)
+        >>> net.weight is before[0]
+        True
     """
     if isinstance(target, MetaOptimizer):
         check(
@@ -329,6 +341,16 @@ def _module_tensors(target: nn.Module | MetaOptimizer) -> list[tuple[torch.Tenso
 
 
 def module_detach_(target: Target) -> Target:
-    """:func:`stop_gradient`, and ``target`` itself for chaining."""
+    """:func:`stop_gradient`, and ``target`` itself for chaining.
+
+    Args:
+        target: see :func:`stop_gradient`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(1, 1)
+        >>> metaphys.module_detach_(net) is net
+        True
+    """
     stop_gradient(target)
     return target

@@ -114,10 +114,10 @@ class _Apply(torch.autograd.Function):
             for tensor, dim in zip(tensors, dims)
         ]
         if any(not _is_value(t) and dim is not None for t, dim in zip(tensors, dims)):
-            mapped = torch.vmap(
-                lambda *each: kernel.reference(config, each), in_dims=dims, randomness="different"
-            )
-            outputs = mapped(*tensors)
+            outputs = torch.vmap(
+                lambda *each: kernel.reference(config, each),  # type: ignore[arg-type]
+                in_dims=dims,
+            )(*tensors)
         else:
             outputs = kernel(config, tuple(batched))
         return outputs, (0,) * len(outputs)
@@ -145,7 +145,7 @@ def reference_vjp(
             tensors[index] = tensor
         return reference(config, tuple(tensors))
 
-    _, pullback = torch.func.vjp(of_values, *(inputs[index] for index in values))
+    pullback = torch.func.vjp(of_values, *(inputs[index] for index in values))[1]
     result: list[torch.Tensor | None] = [None] * len(inputs)
     for index, cotangent in zip(values, pullback(tuple(cotangents))):
         result[index] = cotangent

@@ -271,6 +271,13 @@ def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
 
     Raises:
         ValueError: if the structures or shapes differ; nothing is written then.
+
+    Example:
+        >>> import torch, metaphys
+        >>> params = {"w": torch.tensor([1.0]), "b": torch.tensor([2.0])}
+        >>> updates = {"w": torch.tensor([-0.5]), "b": None}
+        >>> metaphys.apply_updates(params, updates, inplace=False)
+        {'w': tensor([0.5000]), 'b': tensor([2.])}
     """
     leaves, spec = flatten_tensors(params, "params")
     changes = flatten_like(updates, spec, "updates", "params")

@@ -1,6 +1,7 @@
 """Differentiable steps on modules: the seed's example, the functional form, what is refused."""
 
-# pyright: reportArgumentType=false (misuse is tested here)
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
 
 from __future__ import annotations
 

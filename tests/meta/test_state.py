@@ -1,6 +1,7 @@
 """Extracting, recovering, cutting and cloning the state of modules and meta-optimizers."""
 
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false (misuse is tested here)
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Adam's operator: gradients that are exactly zero, the step in place, wrong arguments."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import pytest

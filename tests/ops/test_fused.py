@@ -1,5 +1,8 @@
 """Kernels and their derivatives against the plain statement, under everything torch can do."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import threading

@@ -1,5 +1,8 @@
 """The native library: what it needs of libtorch, and how its absence is told."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,8 @@
 """Roots and reciprocals whose derivatives at zero are zero; bias corrections in float64."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import pytest

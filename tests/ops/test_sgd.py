@@ -1,5 +1,8 @@
 """SGD's operator: the step in place, step counts, wrong arguments."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import pytest

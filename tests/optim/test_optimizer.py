@@ -1,6 +1,7 @@
 """The stateful form as a torch.optim.Optimizer: schedulers, groups, state, copies."""
 
-# pyright: reportArgumentType=false (misuse is tested here)
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportOptionalOperand=false, reportOptionalSubscript=false, reportUnusedExpression=false
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Rules on trees: against torch.optim, against finite differences, and what must never change."""
 
-# pyright: reportArgumentType=false (misuse is tested here)
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalSubscript=false, reportUnusedExpression=false
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""Who may import whom: the one-way street that keeps every layer understandable alone."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import metaphys
+
+PACKAGE = Path(metaphys.__file__).parent
+GROUND = {"_typing", "_errors", "_tree"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "_typing": set(),
+    "_errors": set(),
+    "_tree": {"_typing", "_errors"},
+    "ops": GROUND,
+    "optim": GROUND | {"ops"},
+    "diff": GROUND,
+    "meta": GROUND | {"ops", "optim", "diff"},
+    "physics": GROUND | {"diff"},
+    "nn": GROUND | {"diff", "physics"},
+    "data": GROUND,
+}
+"""What each layer may see of metaphys; itself always."""
+
+EVERYTHING = {"training", "cli", "__init__"}
+"""Those that put the layers together: they see all of them, but only cli sees cli."""
+
+
+def _layers() -> list[str]:
+    found = [path.stem for path in PACKAGE.glob("*.py")]
+    found += [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
+    return sorted(found)
+
+
+def _imports(path: Path) -> set[str]:
+    """The layers of metaphys that a file imports, wherever in it."""
+    layers = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        layers |= {n.split(".")[1] for n in names if n.startswith("metaphys.") and "." in n}
+    return layers & set(_layers())
+
+
+def _files(layer: str) -> list[Path]:
+    single = PACKAGE / f"{layer}.py"
+    return [single] if single.exists() else sorted((PACKAGE / layer).rglob("*.py"))
+
+
+def test_every_layer_has_its_rule():
+    assert set(_layers()) <= set(MAY_IMPORT) | EVERYTHING
+
+
+@pytest.mark.parametrize("layer", sorted(set(MAY_IMPORT) & set(_layers())))
+def test_a_layer_sees_only_what_is_below_it(layer):
+    for path in _files(layer):
+        above = _imports(path) - MAY_IMPORT[layer] - {layer}
+        assert not above, f"{path.relative_to(PACKAGE)} imports {sorted(above)}"
+
+
+@pytest.mark.parametrize("layer", sorted(set(_layers()) - {"cli"}))
+def test_nothing_imports_the_command_line(layer):
+    for path in _files(layer):
+        assert "cli" not in _imports(path), f"{path.relative_to(PACKAGE)} imports cli"
+
+
+def test_the_rules_are_a_one_way_street():
+    for layer, below in MAY_IMPORT.items():
+        for other in below:
+            assert layer not in MAY_IMPORT[other]
+            assert MAY_IMPORT[other] <= below | {other}, f"{layer} sees {other}, not what it sees"
+
+
+def test_an_import_upwards_would_be_seen(tmp_path):
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "def f():\n    from metaphys.optim import sgd\n    import metaphys.meta.state\n"
+    )
+    assert _imports(file) == {"optim", "meta"}
+    file.write_text("from metaphys import ops, _tree\nimport metaphys\n")
+    assert _imports(file) == {"ops", "_tree"}

@@ -107,10 +107,18 @@ def read_run(path: Path) -> Run:
         remedy="Delete it and run `metaphys meta-train` again.",
     )
     stored = read_config(path)
+    _check_config(path, stored["config"])
     curves, summary = _json(path / "curves.json"), _json(path / "summary.json")
     _check_curves(path / "curves.json", curves)
     _check_sweeps(path / "summary.json", summary)
     return Run(path, stored["config"], stored.get("environment", {}), rows, curves, summary)
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    try:
+        Config.from_json(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

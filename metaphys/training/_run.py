@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -182,7 +183,9 @@ def _read_run(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ValueError(f"`run_dir` must hold a readable config.json, but got {error}.") from error
     check(
-        isinstance(stored, dict) and stored.get("kind") == KIND,
+        isinstance(stored, dict)
+        and stored.get("kind") == KIND
+        and isinstance(stored.get("config"), dict),
         "run_dir",
         expected="a directory that holds a run of metaphys",
         got=f"{path.parent}, whose config.json is something else",
@@ -235,7 +238,7 @@ def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """What a figure depends on beside the configuration."""
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "revision": _revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "physics": GROUND | {"diff"},
     "nn": GROUND | {"diff", "physics"},
     "data": GROUND,
+    "rl": GROUND,
 }
 """What each layer may see of metaphys; itself always."""
 

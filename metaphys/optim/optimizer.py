@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 
@@ -98,17 +98,17 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         # Schedules and state come first, for all groups: what may fail, fails before any step.
-        for params, state, hyper in [self._prepare(group) for group in self.param_groups]:
-            if params:
-                self._step(params, state, hyper)
+        for ready in [self._prepare(group) for group in self.param_groups]:
+            if ready is not None:
+                self._step(ready)
         return loss
 
-    def _prepare(self, group: dict[str, Any]) -> tuple[list[torch.Tensor], Any, Mapping[str, Any]]:
+    def _prepare(self, group: dict[str, Any]) -> _Prepared | None:
         """The parameters of a group that have a gradient, their state and hyper-parameters."""
         core, everything = self.rule.core, group["params"]
         present = [index for index, param in enumerate(everything) if param.grad is not None]
         if not present:
-            return [], None, {}
+            return None
         hyper = {name: group[name] for name in self.rule.hyper}
         for name in core.per_leaf:
             if isinstance(hyper[name], list):
@@ -117,27 +117,32 @@ class Optimizer(torch.optim.Optimizer):
         # What a first step would start from: a momentum that was 0 until now has no buffer yet.
         start = core.init(params[:1], hyper)
         names = _unpack(start, 1)[0].keys()
-        for param in params:
-            if len(self.state[param]) < len(names):
+        # Looked up once: the hash of a tensor costs as much as the step of a small one.
+        states = [self.state[param] for param in params]
+        for param, each in zip(params, states):
+            if len(each) < len(names):
                 first = _unpack(core.init([param], hyper), 1)[0]
-                self.state[param] = {**first, **self.state[param]}
-        state = _pack(type(start), names, [self.state[param] for param in params])
+                each.update({name: first[name] for name in first if name not in each})
+        state = _pack(type(start), names, states)
         count = state.count
         if len(present) < len(everything):
             count = torch.stack([self.state[p]["step"] for p in everything if p in self.state])
         hyper = select_hyper(resolve(core, hyper, count, everything), present)
         check_fits(hyper["lr"], params)
-        return params, state, hyper
+        return _Prepared(params, states, state, hyper)
 
-    def _step(self, params: list[torch.Tensor], state: Any, hyper: Mapping[str, Any]) -> None:
-        core = self.rule.core
+    def _step(self, ready: _Prepared) -> None:
+        core, params, state = self.rule.core, ready.params, ready.packed
         grads = [param.grad for param in params]
-        if not core.update_in_place(params, grads, state, hyper):  # type: ignore[arg-type]
-            updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]
-            for param, update in zip(params, updates):
-                param.add_(update)
-        for param, values in zip(params, _unpack(state, len(params))):
-            self.state[param].update(values)
+        if core.update_in_place(params, grads, state, ready.hyper):  # type: ignore[arg-type]
+            for each, step in zip(ready.states, state.count.unbind(0)):
+                each["step"] = step
+            return
+        updates, state = core.update(grads, state, params, ready.hyper)  # type: ignore[arg-type]
+        for param, update in zip(params, updates):
+            param.add_(update)
+        for each, values in zip(ready.states, _unpack(state, len(params))):
+            each.update(values)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore groups and state; moments keep their own dtype.
@@ -189,6 +194,15 @@ class Optimizer(torch.optim.Optimizer):
                     expected=f"of parameters of the shape {tuple(param.shape)}",
                     got=f"{name} of shape {tuple(value.shape)}",
                 )
+
+
+class _Prepared(NamedTuple):
+    """What a step of one group needs: ``packed`` is ``states`` as the rule takes it."""
+
+    params: list[torch.Tensor]
+    states: list[dict[str, torch.Tensor]]
+    packed: Any
+    hyper: Mapping[str, Any]
 
 
 def _unpack(state: Any, n: int) -> list[dict[str, torch.Tensor]]:

@@ -1,0 +1,317 @@
+"""The command line: what it prints, how it fails, how it is stopped and goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import metaphys
+from metaphys.cli import main
+from metaphys.cli._failures import explain
+from metaphys.training import read_metrics
+from metaphys.training._checkpoint import load_tensors
+from tests.training.runs import finished
+
+TINY = (
+    "--units 1 --labels 4 --queries 4 --adapt-steps 1 --meta-units 1 --pool 2 --nominal-steps 30 "
+    "--population-steps 10 --meta-steps 10 --full-steps 5"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def float32(laboratory: None) -> None:
+    """A person's default dtype."""
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def few_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep of two rates."""
+    grid = {("SGD", "cross entropy"): (1.0, 2.0)}
+    monkeypatch.setattr("metaphys.training._judge.GRID", grid)
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of an error."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ((), ("info", "meta-train", "adapt", "report")),
+        (("info",), ("--data-root PATH", "--debug")),
+        (("meta-train",), ("--run-dir PATH", "--resume", "--quick", "--coupling-spread", "rad")),
+        (("adapt",), ("--checkpoint PATH", "--unit INT", "20,000")),
+        (("report",), ("RUN_DIR [RUN_DIR ...]", "--output PATH")),
+    ],
+)
+def test_help_of_every_command(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
+    assert "tyro" not in out
+    assert "Options" not in out  # The name of a class of ours is no word for a user.
+
+
+def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["info", "--data-root", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    facts = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+    assert facts["metaphys"] == metaphys.__version__
+    assert facts["torch"] == torch.__version__
+    assert facts["kernels"].endswith(metaphys.ops.status().reason)
+    assert facts["digits"].startswith("found")
+    assert facts["mnist"].startswith("not usable: ")
+    assert facts["extra lab"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "info, meta-train, adapt, report"),
+        (["nonsense"], "nonsense"),
+        (["info", "extra"], "extra"),
+        (["meta-train", "--labels", "many"], "--labels"),
+        (["meta-train", "--system", "pendulum"], "pendulum"),
+        (["meta-train", "--data", "cats"], "cats"),
+        (["meta-train", "--labls", "5"], "--labls"),
+        (["adapt"], "--checkpoint"),
+        (["adapt", "--checkpoint", "x", "--unit", "first"], "first"),
+        (["report", "--outptu", "x"], "--outptu"),
+    ],
+)
+def test_nonsense_is_named(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert named in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--labels", "0"], "`labels` must be >= 1, but got 0."),
+        (["--meta-lr", "-1"], "`meta_lr` must be > 0, but got -1.0."),
+        (["--meta-lr", "nan"], "`meta_lr` must be > 0, but got nan."),
+        (["--labels", "5000"], "`labels` must be at most 1078"),
+        (["--pool", "3"], "`pool` must be a divisor"),
+        (["--data", "mnist"], "`root` must be the folder"),
+        (["--data", "mnist", "--data-root", "nowhere"], "`root` must be the folder"),
+        (["--resume", "--overwrite"], "`resume` must be given without --overwrite"),
+    ],
+)
+def test_meta_train_refuses_before_it_makes_a_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    directory = tmp_path / "run"
+    assert message in failed(capsys, "meta-train", "--run-dir", str(directory), *arguments)
+    assert not directory.exists()
+
+
+def test_meta_train_loses_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run, _ = finished(tmp_path / "run")
+    given = ("meta-train", "--run-dir", str(run))
+    assert "Continue it with --resume" in failed(capsys, *given)
+    assert "'seed': '0 instead of 4'" in failed(capsys, *given, "--resume", "--seed", "4")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    other = ("meta-train", "--overwrite", "--run-dir", str(tmp_path / "mine"))
+    assert "holds something else" in failed(capsys, *other)
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "unit", "message"),
+    [
+        (None, "1", "`checkpoint` must be an existing .safetensors file"),
+        (b"", "1", "`checkpoint` must be a readable safetensors file"),
+        (b"\x80\x04K\x01.", "1", "`checkpoint` must be a readable safetensors file"),
+        (b"", "-1", "`unit` must be a seed >= 0, but got -1."),
+    ],
+)
+def test_adapt_refuses_what_is_no_model(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    content: bytes | None,
+    unit: str,
+    message: str,
+) -> None:
+    file = tmp_path / "model.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    assert message in failed(capsys, "adapt", "--checkpoint", str(file), "--unit", unit)
+
+
+def test_report_refuses_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run, _ = finished(tmp_path / "run")
+    assert "`run_dir` must be at least one" in failed(capsys, "report")
+    assert "nowhere" in failed(capsys, "report", str(tmp_path / "nowhere"))
+    assert "`output` must be" in failed(capsys, "report", str(run), "--output", "x.pdf")
+
+
+def test_report_is_written_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    runs = [str(finished(tmp_path / str(seed), seed=seed)[0]) for seed in (0, 1)]
+    assert main(["report", *runs, "--output", str(tmp_path / "both.html")]) == 0
+    assert capsys.readouterr().out == f"report: {tmp_path / 'both.html'}\n"
+    assert (tmp_path / "both.html").stat().st_size > 10_000
+
+
+def test_a_run_from_start_to_report_and_adapt(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, few_rates: None
+) -> None:
+    run = tmp_path / "run"
+    assert main(["meta-train", *TINY, "--quick", "--run-dir", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert "figures mean nothing" in out
+    assert re.search(r"meta-learned +\d+\.\d % +4 +4\n", out)
+    assert out.rstrip().endswith(f"report: {run / 'report.html'}")
+    assert "\x1b" not in out + err
+    assert "meta-learning: done in" in err
+    given = ["adapt", "--checkpoint", str(run / "model.safetensors"), "--unit", "20007"]
+    assert main(given) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"accuracy after +\d+\.\d %", out)
+    assert re.search(r"device calls +4\n", out)
+    assert (run / "adapted-20007.safetensors").exists()
+
+
+STOPPED = """
+import sys
+from metaphys.training import _judge
+_judge.GRID = {("SGD", "cross entropy"): (1.0, 2.0)}
+from metaphys.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+LONG = ["meta-train", *TINY, "--meta-steps", "60", "--run-dir"]
+
+
+def stopped(run: Path, number: signal.Signals) -> tuple[int, list[str]]:
+    """Exit code and error lines of a run that got a signal in the middle of meta-learning."""
+    command = [sys.executable, "-c", STOPPED, *LONG, str(run), "--overwrite"]
+    seen = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            seen.append(line)
+            if line.startswith("meta-learning: 0/"):
+                time.sleep(0.2)
+                process.send_signal(number)
+    return process.returncode, seen
+
+
+def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
+    tmp_path: Path, few_rates: None
+) -> None:
+    parts, whole = (tmp_path / name for name in ("parts", "whole"))
+    code, lines = stopped(parts, signal.SIGINT)
+    assert code == 130
+    assert "Traceback" not in "".join(lines)
+    assert not (parts / "metrics.csv").exists()
+    again = lines[-1].split()
+    assert again[:2] == ["metaphys", "meta-train"]
+    assert "--overwrite" not in again
+    assert main(again[1:]) == 0
+    assert main([*LONG, str(whole)]) == 0
+    assert read_metrics(parts / "metrics.csv") == read_metrics(whole / "metrics.csv")
+    ours, theirs = (load_tensors(run / "model.safetensors") for run in (parts, whole))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def test_a_terminated_run_is_stored(tmp_path: Path) -> None:
+    code, lines = stopped(tmp_path / "run", signal.SIGTERM)
+    assert code == 143
+    assert lines[-1].rstrip().endswith("--resume")
+    assert (tmp_path / "run" / "checkpoints" / "meta-learning.safetensors").exists()
+    assert not (tmp_path / "run" / "checkpoints" / "meta-learning.done").exists()
+
+
+def test_debug_shows_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["report", str(tmp_path), "--debug"])
+    monkeypatch.setenv("METAPHYS_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["report", str(tmp_path)])
+
+
+def test_our_own_faults_are_not_put_on_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(root: Path | None) -> None:
+        raise TypeError("unsupported operand")
+
+    monkeypatch.setattr("metaphys.cli._info.facts", broken)
+    with pytest.raises(TypeError, match="unsupported"):
+        main(["info"])
+
+
+def test_what_our_checks_raise_is_explained_whatever_its_type() -> None:
+    from metaphys._errors import refuse
+
+    with pytest.raises(TypeError) as caught:
+        refuse("rule", expected="a Rule", got=3, error=TypeError)
+    assert explain(caught.value) == "`rule` must be a Rule, but got 3."
+    assert explain(TypeError("unsupported operand")) is None
+
+
+@pytest.mark.parametrize("module", ["tyro", "rich", "safetensors", "jinja2", "matplotlib"])
+def test_a_missing_extra_is_named(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    module: str,
+) -> None:
+    run, _ = finished(tmp_path / "run")
+    genuine = importlib.util.find_spec
+
+    def find(name: str, package: str | None = None):
+        return None if name == module else genuine(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    for loaded in [
+        name
+        for name in sys.modules
+        if name.startswith("metaphys.") and (".cli._" in name or ".training" in name)
+    ]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]
+    err = failed(capsys, "report", str(run))
+    assert module in err
+    assert 'pip install "metaphys[lab]"' in err
+
+
+def test_a_module_and_a_reader_that_leaves() -> None:
+    command = [sys.executable, "-m", "metaphys.cli", "info"]
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(write)
+    assert ended.returncode == 141
+    assert ended.stderr == ""

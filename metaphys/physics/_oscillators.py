@@ -25,10 +25,14 @@ class OscillatorMismatch:
             ``None`` for none. Like the control, only its symmetric part acts.
         gain: (..., 1) or (..., N) relative error eta of the angle inside the sine,
             ``sin((1 + eta) q)``, dimensionless, > -1; ``None`` for none.
+        tolerance: (..., N, N) relative error of each coupling, J_ij (1 + tolerance_ij), of which
+            only the symmetric part acts; ``None`` for none. Unlike an offset it cannot be outrun
+            by stronger couplings.
     """
 
     coupling: Tensor | None = None
     gain: Tensor | None = None
+    tolerance: Tensor | None = None
 
     def units(self, size: int) -> tuple[int, ...]:
         """The leading dimensions, checked against ``size`` oscillators.
@@ -37,11 +41,14 @@ class OscillatorMismatch:
             ValueError: a shape does not fit.
         """
         leads: list[tuple[int, ...]] = []
-        if self.coupling is not None:
-            shape = tuple(self.coupling.shape)
-            fits = shape[-2:] == (size, size)
-            check(fits, "mismatch.coupling", expected=f"of shape (..., {size}, {size})", got=shape)
-            leads.append(shape[:-2])
+        for name in ("coupling", "tolerance"):
+            matrix = getattr(self, name)
+            if matrix is not None:
+                shape = tuple(matrix.shape)
+                fits = shape[-2:] == (size, size)
+                expected = f"of shape (..., {size}, {size})"
+                check(fits, f"mismatch.{name}", expected=expected, got=shape)
+                leads.append(shape[:-2])
         if self.gain is not None:
             shape = tuple(self.gain.shape)
             fits = bool(shape) and shape[-1] in (1, size)
@@ -215,6 +222,10 @@ class _March:
         self.shape, count, size = drive.shape, len(settings), array.size
         coupling, force = controls["coupling"], controls["force"]
         offset, gain = array.mismatch.coupling, array.mismatch.gain
+        tolerance = array.mismatch.tolerance
+        if tolerance is not None:
+            relative = 1 + (tolerance + tolerance.mT).to(drive) / 2
+            coupling = _align(coupling, 2, count) * _align(relative, 2, count)
         if offset is not None:
             coupling = _align(coupling, 2, count) + _align(offset.to(drive), 2, count)
         matrix, bias = _force_matrix(coupling, array.dt**2), force * array.dt**2

@@ -36,8 +36,11 @@ class Config:
     units: int = 8
     """Held-out units that every method is judged on."""
 
-    coupling_spread: float = 1.0
-    """Spread of the units' coupling offsets (dimensionless; 0.71 on each off-diagonal of J)."""
+    coupling_spread: float = 0.85
+    """Spread of the units' coupling offsets (dimensionless; 0.6 on each off-diagonal of J)."""
+
+    tolerance: float = 0.0
+    """Spread of each coupling's relative error: the tolerance of a component."""
 
     gain: float = 0.1
     """Mean relative error of the angle inside the sine."""
@@ -48,7 +51,7 @@ class Config:
     noise: float = 0.02
     """Readout noise, in rad."""
 
-    coupling_limit: float = 1.0
+    coupling_limit: float | None = 1.0
     """The couplings that the hardware can set lie in plus or minus this (dimensionless)."""
 
     labels: int = 50
@@ -92,10 +95,10 @@ class Config:
         for name in ("nominal_steps", "population_steps", "meta_steps", "full_steps", "seed"):
             value = getattr(self, name)
             check(value >= 0, name, expected=">= 0", got=value)
-        for name in ("coupling_spread", "gain_spread", "noise"):
+        for name in ("coupling_spread", "gain_spread", "tolerance", "noise"):
             value = getattr(self, name)
             check(value >= 0, name, expected=">= 0", got=value)
-        for name in ("coupling_limit", "meta_lr", "rate_lr"):
+        for name in ("meta_lr", "rate_lr"):
             value = getattr(self, name)
             check(value > 0, name, expected="> 0", got=value)
         check(self.gain > -1, "gain", expected="> -1", got=self.gain)

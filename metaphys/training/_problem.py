@@ -103,6 +103,7 @@ def build(config: Config) -> Problem:
     del params["logit_scale"]
     spread = OscillatorSpread(
         coupling=config.coupling_spread,
+        tolerance=config.tolerance,
         gain=config.gain,
         gain_spread=config.gain_spread,
         per_oscillator=True,

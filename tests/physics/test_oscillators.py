@@ -324,3 +324,25 @@ def test_controls_may_be_nested():
         ports.check(drive, spoiled)
     with pytest.raises(ValueError, match=r"`controls\.a` must be a tree of tensors like \[\(2,\)"):
         ports.check(drive, {**fitting, "a": [torch.zeros(2)]})
+
+
+def test_tolerance_multiplies_each_coupling_and_acts_symmetrically() -> None:
+    array = OscillatorArray(4)
+    controls = array.init_controls(generator=torch.Generator().manual_seed(1))
+    errors = torch.randn(4, 4)
+    unit = array.with_mismatch(OscillatorMismatch(tolerance=errors))
+    coupling = (controls["coupling"] + controls["coupling"].mT) / 2
+    scaled = coupling * (1 + (errors + errors.mT) / 2)
+    drive = torch.randn(3, 4)
+    expected = array(drive, {**controls, "coupling": scaled})
+    torch.testing.assert_close(unit(drive, controls), expected)
+
+
+def test_tolerance_of_a_fleet_aligns_with_its_units() -> None:
+    array = OscillatorArray(3)
+    controls, errors = array.init_controls(), torch.randn(2, 3, 3)
+    drive = torch.randn(2, 5, 3)
+    fleet = array.with_mismatch(OscillatorMismatch(tolerance=errors))(drive, controls)
+    for unit in range(2):
+        alone = array.with_mismatch(OscillatorMismatch(tolerance=errors[unit]))
+        torch.testing.assert_close(fleet[unit], alone(drive[unit], controls))

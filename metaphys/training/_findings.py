@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from metaphys.training._statistics import Estimate, Method, difference
 
@@ -20,12 +21,18 @@ QUICK = (
 )
 
 
-def headline(methods: Mapping[str, Method], *, quick: bool) -> list[str]:
+def headline(
+    methods: Mapping[str, Method],
+    *,
+    quick: bool,
+    sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> list[str]:
     """The findings of a run, the most important first.
 
     Args:
         methods: by name.
         quick: whether the run was so short that no comparison means anything.
+        sweeps: by start, what every rate of fine-tuning gave, to doubt the rivals' tuning.
     """
     if META not in methods:
         return [QUICK] if quick else []
@@ -37,7 +44,22 @@ def headline(methods: Mapping[str, Method], *, quick: bool) -> list[str]:
         for name, phrase in RIVALS.items()
         if name in methods
     ]
-    return [reached, *rivals, *_linear(methods)]
+    return [reached, *rivals, *_linear(methods), *_untuned(sweeps or {})]
+
+
+def _untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A doubt for every sweep whose best rate is the smallest or largest of its kind."""
+    doubts = []
+    for start, trials in sweeps.items():
+        best = max(trials, key=lambda trial: trial["accuracy"])
+        kind = best["optimizer"], best["loss"]
+        rates = [t["lr"] for t in trials if (t["optimizer"], t["loss"]) == kind]
+        if best["lr"] in (min(rates), max(rates)):
+            doubts.append(
+                f"The best rate of fine-tuning from {start}, {best['lr']:g}, is at the edge of those "
+                "tried: fine-tuning may be better than it looks here."
+            )
+    return doubts
 
 
 def _reached(methods: Mapping[str, Method]) -> str:

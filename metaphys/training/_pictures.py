@@ -36,7 +36,7 @@ def accuracy(methods: Mapping[str, Method]) -> Figure:
         axes.yaxis.set_major_locator(NullLocator())
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.04)
-        axes.set_xlim(right=min(101, axes.get_xlim()[1]))
+        axes.set_xlim(_within(axes.get_xlim()))
         return figure
 
 
@@ -63,6 +63,11 @@ def _accuracy_row(axes: Axes, height: float, method: Method) -> None:
         )
 
 
+def _within(limits: tuple[float, float]) -> tuple[float, float]:
+    """Limits of an axis of percentages: the interval of two units may reach beyond 0 and 100."""
+    return max(-2, limits[0]), min(102, limits[1])
+
+
 def cost(methods: Mapping[str, Method]) -> Figure:
     """Accuracy against what adapting one unit costs."""
     with rc_context(SETTINGS):
@@ -87,6 +92,7 @@ def cost(methods: Mapping[str, Method]) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{_stretch(at):,.0f}"))
         axes.set(xlabel="device calls for one new unit", ylabel="accuracy on the test set (%)")
         axes.margins(x=0.08, y=0.08)
+        axes.set_ylim(_within(axes.get_ylim()))
         figure.legend(loc="outside lower center", ncols=2)
         return figure
 

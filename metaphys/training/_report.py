@@ -91,7 +91,7 @@ def _section(group: Group, folder: Path) -> dict[str, Any]:
         "title": group.title,
         "slug": group.slug,
         "quick": group.quick,
-        "headline": headline(methods, quick=group.quick),
+        "headline": headline(methods, quick=group.quick, sweeps=group.sweeps()),
         "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
         "seeds": group.seeds,
         "methods": [_method_row(method) for method in methods.values()],

@@ -93,6 +93,15 @@ def test_headline_gives_the_cost_and_the_linear_classifier() -> None:
     assert "95.0 %: not less than the adapted unit" in sentences[-1]
 
 
+@pytest.mark.parametrize(("best", "doubted"), [(0.01, True), (0.1, False), (1.0, True)])
+def test_a_sweep_that_ends_at_its_best_rate_is_doubted(best: float, doubted: bool) -> None:
+    kind = {"optimizer": "SGD", "loss": "squared error"}
+    trials = [{**kind, "lr": lr, "accuracy": 0.5 + (lr == best)} for lr in (0.01, 0.1, 1.0)]
+    trials.append({**kind, "optimizer": "Adam", "lr": 5.0, "accuracy": 0.2})
+    sentences = headline(methods(rows()), quick=False, sweeps={"in silico": trials})
+    assert any("edge of those tried" in sentence for sentence in sentences) == doubted
+
+
 def test_a_quick_run_decides_nothing(tmp_path: Path) -> None:
     run, _ = finished(tmp_path / "quick", **Config().quick().to_json())
     seen = text_of(write_report([run]))

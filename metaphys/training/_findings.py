@@ -56,8 +56,8 @@ def _untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         rates = [t["lr"] for t in trials if (t["optimizer"], t["loss"]) == kind]
         if best["lr"] in (min(rates), max(rates)):
             doubts.append(
-                f"The best rate of fine-tuning from {start}, {best['lr']:g}, is at the edge of those "
-                "tried: fine-tuning may be better than it looks here."
+                f"The best rate of fine-tuning from {start}, {best['lr']:g}, is at the edge of "
+                "those tried: fine-tuning may be better than it looks here."
             )
     return doubts
 

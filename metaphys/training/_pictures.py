@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from metaphys.training._drawing import SETTINGS, STYLES, WIDTH, style
 from metaphys.training._findings import percent
@@ -126,6 +126,11 @@ def learning(curves: Curves) -> Figure:
                 axes.plot(curve["step"], curve["loss"], color="#0072B2", lw=0.6, alpha=0.35)
                 axes.plot(*_smooth(curve["step"], curve["loss"]), color="#0072B2", lw=1.5)
             axes.set_title(phase, loc="left")
+            # The first steps would hide whether the last ones still fall.
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
         for axes in panels[len(curves) :]:
             axes.set_visible(False)
         figure.supxlabel("outer step", fontsize=9)

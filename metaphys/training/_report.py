@@ -22,7 +22,8 @@ PICTURES = {
     "cost": "Mean test accuracy against the device calls that one new unit costs, with the 95 % "
     "interval. The axis is logarithmic above about ten calls; methods of equal cost stand beside "
     "each other.",
-    "learning": "Loss of every training phase: single steps thin, their running mean strong.",
+    "learning": "Loss of every training phase: single steps thin, their running mean strong. "
+    "The axis of the loss is logarithmic.",
     "sweep": "How plain fine-tuning was tuned: mean accuracy on validation units for every rate "
     "tried. The ringed one was used.",
 }

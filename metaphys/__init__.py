@@ -1,6 +1,6 @@
 """Differentiable meta-optimization for networks whose layers are physical systems."""
 
-from metaphys import meta, ops, optim
+from metaphys import data, meta, nn, ops, optim, physics
 from metaphys.meta import (
     MetaAdam,
     MetaAdamW,
@@ -31,12 +31,15 @@ __all__ = [
     "adam",
     "adamw",
     "apply_updates",
+    "data",
     "extract_state_dict",
     "meta",
     "module_clone",
     "module_detach_",
+    "nn",
     "ops",
     "optim",
+    "physics",
     "recover_state_dict",
     "sgd",
     "stop_gradient",

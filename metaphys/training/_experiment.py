@@ -22,16 +22,17 @@ from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, bu
 from metaphys.training._progress import Progress
 from metaphys.training._run import RunDirectory
 
-NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 4e-2, 2e-2
+NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 0.5, 2e-2
 """Step sizes of training in silico, of the rival start, and of the start of meta-learning.
 
-The first two were tuned for the rivals, on validation units.
+The first is the best for the nominal model, which is all that training in silico can see; the
+second is the best of a sweep on validation units (docs/results/recalibration-digits.md).
 """
 
 VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
 
 
-def test_units(config: Config) -> list[int]:
+def held_out_units(config: Config) -> list[int]:
     """The held-out units of a seed; other seeds have others."""
     first = TEST_UNITS + 100 * config.seed
     return list(range(first, first + config.units))
@@ -49,7 +50,7 @@ class Experiment:
     def __init__(self, config: Config, run: RunDirectory, progress: Progress) -> None:
         self.problem = build(config)
         self.config, self.run, self.progress = config, run, progress
-        self.units = test_units(config)
+        self.units = held_out_units(config)
         self.curves: dict[str, dict[str, list[float]]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -181,6 +182,17 @@ def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[di
     Raises:
         ValueError, FileNotFoundError: the data cannot be had.
         FloatingPointError: a loss is not finite; the last state is stored.
+
+    Example:
+        >>> import tempfile
+        >>> from metaphys.training import Config, RunDirectory
+        >>> from metaphys.training._progress import Silent
+        >>> config = Config(data="mnist")                                # and no data_root
+        >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
+        >>> meta_train(config, run, Silent())
+        Traceback (most recent call last):
+        ...
+        ValueError: `root` must be the folder that holds the files of mnist, but got None. ...
     """
     torch.set_num_threads(config.threads)
     experiment = Experiment(config, run, progress)
@@ -199,7 +211,18 @@ def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[di
 
 
 def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
-    """Write what was meta-learned, with the configuration that it belongs to."""
+    """Write what was meta-learned, with the configuration that it belongs to.
+
+    Example:
+        >>> import tempfile
+        >>> from metaphys.training._outer import begin_meta
+        >>> config = Config()
+        >>> learned = begin_meta(build(config).initial, config.adapt_steps, steps=0).learned
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_model(path, config, learned)
+        >>> load_model(path)[0] == config
+        True
+    """
     metadata = {
         "kind": "metaphys model",
         "system": config.system,
@@ -214,6 +237,12 @@ def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, no model of metaphys, or of another system.
+
+    Example:
+        >>> load_model(Path("nowhere.safetensors"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `checkpoint` must be ...
     """
     metadata = read_metadata(path)
     check(
@@ -249,6 +278,12 @@ def adapt_unit(checkpoint: Path, unit: int, output: Path | None = None) -> dict[
 
     Raises:
         FileNotFoundError, ValueError: the checkpoint cannot be used; see :func:`load_model`.
+
+    Example:
+        >>> adapt_unit(Path("nowhere.safetensors"), unit=20_000)
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `checkpoint` must be ...
     """
     check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
     config, problem, learned = load_model(checkpoint)

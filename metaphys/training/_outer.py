@@ -173,6 +173,7 @@ def _value_and_grad(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor,
 
 def _clipped(grads: dict[str, Params], limit: float) -> dict[str, Params]:
     """``grads`` scaled to a norm of at most ``limit``: one bad unit cannot undo the start."""
-    norm = torch.sqrt(sum(g.square().sum() for each in grads.values() for g in each.values()))
+    parts = [g.square().sum() for each in grads.values() for g in each.values()]
+    norm = torch.stack(parts).sum().sqrt()
     factor = (limit / (norm + 1e-12)).clamp(max=1.0)
     return {kind: {n: factor * g for n, g in each.items()} for kind, each in grads.items()}

@@ -81,6 +81,11 @@ def build(config: Config) -> Problem:
 
     Raises:
         ValueError, FileNotFoundError: the data cannot be had.
+
+    Example:
+        >>> problem = build(Config(units=2))
+        >>> problem.apply(problem.initial, torch.rand(3, 64)).shape
+        torch.Size([3, 10])
     """
     data = _pooled(datasets.load(config.data, config.data_root), config.pool)
     available = len(data.train)

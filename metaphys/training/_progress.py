@@ -11,7 +11,15 @@ Advance = Callable[[int], None]
 
 
 class Progress(Protocol):
-    """Listens to the phases of a run."""
+    """Listens to the phases of a run.
+
+    Example:
+        >>> from metaphys.training import Progress
+        >>> class Printing:
+        ...     def phase(self, name, steps):
+        ...         print(name, steps)
+        ...         return contextmanager(lambda: (yield print))()
+    """
 
     def phase(self, name: str, steps: int) -> AbstractContextManager[Advance]:
         """Enter a phase of ``steps`` steps; what is yielded is called as they get done.

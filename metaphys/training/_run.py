@@ -51,6 +51,18 @@ class RunDirectory:
     Raises:
         FileExistsError: there is a run and neither ``resume`` nor ``overwrite`` is given.
         ValueError: the run that is to be resumed has another configuration.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> run = RunDirectory(folder, {"seed": 0})
+        >>> def halve(state, index):
+        ...     return {"x": state["x"] / 2}
+        >>> run.run_phase("halving", {"x": torch.tensor(8.0)}, halve, steps=3)
+        {'x': tensor(1.)}
+        >>> again = RunDirectory(folder, {"seed": 0}, resume=True)
+        >>> again.finished("halving")
+        True
     """
 
     def __init__(
@@ -199,6 +211,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: it is missing, damaged, or not of metaphys.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
+        >>> read_config(run.path)["config"]
+        {'seed': 0}
     """
     return _read_run(path / "config.json")
 
@@ -209,6 +227,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: there is none.
         ValueError: a column is missing, or a value is no number.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
+        >>> row = {"method": "meta-learned", "seed": 0, "unit": 20000, "labels": 50}
+        >>> run.write_metrics([{**row, "device_calls": 250, "accuracy": 0.9}])
+        >>> read_metrics(run.path / "metrics.csv")[0]["accuracy"]
+        0.9
     """
     if not path.is_file():
         refuse(

@@ -158,7 +158,7 @@ def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
         grads = torch.func.grad(mean)(learned)
     assert len(model.offsets) == 3 and fleet.calls == 2 * (6 + 6 + 4)
 
-    def frozen(learned: dict[str, Any]) -> Tensor:
+    def frozen(learned: Any) -> Tensor:
         """Unit by unit, without vmap: an independent way to the same value."""
         losses = []
         for unit in range(2):

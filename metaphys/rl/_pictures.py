@@ -10,12 +10,27 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito: told apart with every kind of colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#404040", "#8C6100")
-MARKERS = "osDP^v*h"
-LINES = ("random", "one large step, tuned", "planner", "optimal")
-LEARNING = ("maml", "maml-rates", "maml-steps", "mlp", "tabular")
-"""At most these are drawn as curves; all are in the comparison."""
+# Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
+LOOKS = {
+    "maml": ("#707070", "o"),
+    "maml-rates": ("#56B4E9", "s"),
+    "maml-exact": ("#8C6100", "v"),
+    "maml-unweighted": ("#404040", "h"),
+    "maml-steps": ("#CC79A7", "D"),
+    "mlp": ("#0072B2", "P"),
+    "mlp-rounds": ("#000000", "X"),
+    "tabular-one-round": ("#E69F00", "^"),
+    "tabular-no-dice": ("#A06060", "<"),
+    "tabular": ("#D55E00", "*"),
+}
+LINES = {
+    "random": ":",
+    "one large step, tuned": (0, (1, 1, 4, 1)),
+    "planner": "--",
+    "optimal": "-",
+}
+CURVES = ("maml", "maml-rates", "maml-steps", "mlp", "tabular-one-round", "tabular")
+"""Where there are more methods, the curves of these are drawn; the comparison has all."""
 
 SETTINGS: Any = {
     "font.size": 9,
@@ -35,83 +50,74 @@ def draw_pictures(
     """Write ``learning`` and ``comparison``, as SVG and PNG."""
     directory.mkdir(parents=True, exist_ok=True)
     with rc_context(SETTINGS):
-        for name, figure in (
-            ("learning", learning(rows, summary)),
-            ("comparison", comparison(summary)),
-        ):
+        figures = {"learning": learning(rows, summary), "comparison": comparison(summary)}
+        for name, figure in figures.items():
             figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
             figure.savefig(directory / f"{name}.png", dpi=150)
 
 
 def learning(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Figure:
-    """The adapted return on fresh tasks while meta-training goes on: seeds thin, mean strong."""
-    figure = Figure(figsize=(6.0, 4.2))
-    axes = figure.add_subplot()
+    """The adapted return on fresh tasks during meta-training; below, its upper end enlarged."""
+    figure = Figure(figsize=(6.0, 6.4))
+    panels = figure.subplots(2, 1, sharex=True)
     names = list(summary["methods"])
-    if len(names) > len(LEARNING):
-        names = [name for name in names if name in LEARNING]
-    for name, colour, marker in zip(names, COLOURS, MARKERS):
-        curves: dict[int, list[tuple[int, float]]] = {}
-        for row in rows:
-            if row["method"] == name:
-                curves.setdefault(row["seed"], []).append((row["iteration"], row["after"]))
-        for curve in curves.values():
-            axes.plot(*zip(*curve), color=colour, lw=0.5, alpha=0.35)
-        steps = [step for step, _ in next(iter(curves.values()))]
-        values = [[value for _, value in curve] for curve in curves.values()]
-        mean = [sum(column) / len(column) for column in zip(*values)]
-        look = {"marker": marker, "ms": 4, "markevery": max(1, len(steps) // 10)}
-        axes.plot(steps, mean, color=colour, lw=1.6, label=name, **look)
-    _draw_lines(axes, summary, axes.axhline, (1.0, 0.0))
-    axes.set(xlabel="outer iteration", ylabel="return over 10 steps, adapted, on fresh tasks")
-    axes.set_ylim(9.2, 22.6)
-    figure.legend(loc="outside lower center", ncols=5)
+    if len(names) > len(CURVES):
+        names = [name for name in names if name in CURVES]
+    for axes, limits in zip(panels, ((9.0, 22.6), (19.0, 22.0))):
+        for name in names:
+            _curve(axes, name, [row for row in rows if row["method"] == name])
+        _lines(axes, summary, axes.axhline)
+        axes.set_ylim(*limits)
+    panels[1].set_xlabel("outer iteration")
+    figure.supylabel("return over 10 steps, adapted, on fresh tasks", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
-def _draw_lines(axes: Axes, summary: Mapping[str, Any], draw: Any, place: Any) -> None:
-    for name in LINES:
+def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Each seed thin, their mean strong."""
+    colour, marker = LOOKS[name]
+    curves: dict[int, dict[int, float]] = {}
+    for row in rows:
+        curves.setdefault(row["seed"], {})[row["iteration"]] = row["after"]
+    for curve in curves.values():
+        axes.plot(list(curve), list(curve.values()), color=colour, lw=0.5, alpha=0.35)
+    steps = list(next(iter(curves.values())))
+    mean = [sum(curve[step] for curve in curves.values()) / len(curves) for step in steps]
+    every = max(1, len(steps) // 10)
+    axes.plot(steps, mean, color=colour, lw=1.6, label=name, marker=marker, markevery=every)
+
+
+def _lines(axes: Axes, summary: Mapping[str, Any], draw: Any) -> None:
+    for name, kind in LINES.items():
         value = summary["lines"][name]["mean"]
-        draw(value, color="#808080", lw=0.9, ls=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            f"{name} {value:.2f}",
-            (place[0], value),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-2, -2 if name == "one large step, tuned" else 2),
-            textcoords="offset points",
-            ha="right",
-            va="top" if name == "one large step, tuned" else "bottom",
-            fontsize=7.5,
-            color="#505050",
-        )
+        draw(value, color="#404040", lw=1, ls=kind, zorder=0, label=f"{name}: {value:.2f}")
 
 
 def comparison(summary: Mapping[str, Any]) -> Figure:
-    """Every method's adapted return on test tasks, a point for each seed, above its interval."""
+    """Every method's adapted return on test tasks: seeds as points, mean and interval as text."""
     methods = summary["methods"]
-    figure = Figure(figsize=(6.0, 0.42 * len(methods) + 1.3))
+    figure = Figure(figsize=(6.0, 0.5 * len(methods) + 1.4))
     axes = figure.add_subplot()
-    for row, found in enumerate(methods.values()):
+    for row, (name, found) in enumerate(methods.items()):
         after = found["after"]
-        axes.plot(after["values"], [-row] * len(after["values"]), "o", ms=4, color=COLOURS[0])
+        colour, marker = LOOKS[name]
+        values = after["values"]
+        axes.plot(values, [-row] * len(values), marker, ms=5, color=colour, alpha=0.7)
         interval = "" if after["half"] is None else f" ± {after['half']:.2f}"
-        right = after["mean"] < 16
-        axes.annotate(
-            f"{after['mean']:.2f}{interval}",
-            ((max if right else min)(after["values"]), -row),
-            xytext=(7 if right else -7, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="center",
-        )
-    for name in LINES:
-        value = summary["lines"][name]["mean"]
-        axes.axvline(value, color="#808080", lw=0.9, ls=(0, (4, 3)), zorder=0)
-    labels = [f"{name}: {found['about']}" for name, found in methods.items()]
-    axes.set_yticks([-row for row in range(len(methods))], labels)
-    axes.set(xlabel="return over 10 steps, adapted, on test tasks", xlim=(9.4, 22.4))
-    axes.set_ylim(0.6 - len(methods), 0.9)
-    top = axes.secondary_xaxis("top")
-    ticks = {name: summary["lines"][name]["mean"] for name in LINES}
-    top.set_xticks(list(ticks.values()), list(ticks), rotation=25, ha="left", fontsize=7.5)
+        texts = (f"{name}: {found['about']}", f"{after['mean']:.2f}{interval}")
+        for side, align, text in zip((0.01, 0.99), ("left", "right"), texts):
+            axes.text(
+                *(side, 0.27 - row, text),
+                ha=align,
+                va="bottom",
+                transform=axes.get_yaxis_transform(),
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+    _lines(axes, summary, axes.axvline)
+    axes.set(xlabel="return over 10 steps, adapted, on test tasks", xlim=(9.0, 23.0))
+    axes.set(ylim=(0.5 - len(methods), 0.9), yticks=[])
+    axes.spines["left"].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -98,7 +98,7 @@ def test_outer_iterations_of_loop_and_batch_give_the_same_parameters():
         sampled_loss(adapted, tasks, after).backward()
         batched.step()
         for name, value in policy.named_parameters():
-            torch.testing.assert_close(value, start[name], rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(value, start[name], rtol=1e-10, atol=1e-12)
 
 
 def test_the_batch_has_the_distribution_of_the_loop():

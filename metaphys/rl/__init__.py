@@ -2,17 +2,11 @@
 
 from metaphys.rl._config import Config
 from metaphys.rl._experiment import estimate, run
-from metaphys.rl._inner import (
-    Meta,
-    Seen,
-    adapt,
-    init_meta,
-    learned_loss,
-    textbook_loss,
-    weighted_loss,
-)
+from metaphys.rl._inner import adapt
+from metaphys.rl._inner_losses import learned_loss, textbook_loss, weighted_loss
 from metaphys.rl._losses import a2c, importance, magic_box, td_lambda
 from metaphys.rl._mdp import Draws, Tasks, Trajs, draw, rollout, sample_tasks
+from metaphys.rl._meta import Meta, Seen, init_meta
 from metaphys.rl._methods import METHODS, Method
 from metaphys.rl._outer import (
     Adapted,

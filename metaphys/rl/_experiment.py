@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import torch
 
 from metaphys.rl._config import Config
-from metaphys.rl._inner import Meta
 from metaphys.rl._mdp import sample_tasks
+from metaphys.rl._meta import Meta
 from metaphys.rl._methods import METHODS, Method
 from metaphys.rl._rivals import planner_return, rival_returns
 from metaphys.rl._train import EVALUATION, TEST, generator_of, judge, start_of, train
@@ -56,6 +56,13 @@ def run(config: Config, path: str | Path, progress: Progress | None = None) -> d
 
     Returns:
         What ``summary.json`` holds.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     summary = run(Config(methods=("maml",)).quick(), folder)
+        >>> list(summary["methods"])
+        ['maml']
     """
     from metaphys.rl._pictures import draw_pictures  # matplotlib, only when it is wanted
 

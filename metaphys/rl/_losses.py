@@ -9,7 +9,14 @@ from metaphys.rl._mdp import Trajs, at
 
 
 def discounts(trajs: Trajs, gamma: Tensor | float) -> Tensor:
-    """γ at each step (T, 1, 1), and 0 at the last: the episode is over there."""
+    """γ at each step (T, 1, 1), and 0 at the last: the episode is over there.
+
+    Example:
+        >>> from metaphys.rl import draw, rollout, sample_tasks
+        >>> trajs = rollout(sample_tasks(2), torch.full((10, 5), 0.2), draw(2, 1, 3))
+        >>> discounts(trajs, 0.5).flatten()
+        tensor([0.5000, 0.5000, 0.0000])
+    """
     steps = len(trajs.rewards)
     running = (torch.arange(steps) < steps - 1).to(trajs.rewards.dtype)
     return (gamma * running).view(-1, 1, 1)
@@ -105,6 +112,13 @@ def importance(log_probs: Tensor, played: Tensor, trajs: Trajs) -> Tensor:
 
     Returns:
         (T, n, N), with a graph to ``log_probs``.
+
+    Example:
+        >>> from metaphys.rl import draw, rollout, sample_tasks
+        >>> trajs = rollout(sample_tasks(2), torch.full((10, 5), 0.2), draw(2, 1, 10))
+        >>> log_probs = torch.full((2, 10, 5), 0.4).log()
+        >>> importance(log_probs, torch.full_like(trajs.rewards, 0.2).log(), trajs).mean().round(decimals=3)
+        tensor(2.)
     """
     now = at(log_probs, trajs.states, trajs.actions)
     return (now - played.detach()).exp()

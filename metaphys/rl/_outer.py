@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from metaphys._errors import check
-from metaphys.rl._inner import GAMMA, LAMBDA, InnerLoss, Meta, Seen, adapt
+from metaphys.rl._inner import InnerLoss, adapt
+from metaphys.rl._inner_losses import GAMMA, LAMBDA
 from metaphys.rl._losses import a2c, magic_box
 from metaphys.rl._mdp import Draws, Tasks, Trajs, at, draw, rollout
+from metaphys.rl._meta import Meta, Seen
 from metaphys.rl._planning import plan, policy_return
 from metaphys.rl._policies import PolicyNet
 
@@ -93,7 +95,15 @@ def play_and_adapt(
 
 
 def sampled_loss(adapted: Adapted, tasks: Tasks, draws: Draws) -> Tensor:
-    """The textbook's outer loss: a2c on new trajectories of the adapted policies, summed."""
+    """The textbook's outer loss: a2c on new trajectories of the adapted policies, summed.
+
+    Example:
+        >>> from metaphys.rl import Tabular, init_meta, sample_tasks, learned_loss
+        >>> net, tasks, draws = Tabular(10, 5), sample_tasks(3), draw_rounds(3, 1)
+        >>> adapted = play_and_adapt(init_meta(net, rounds=1), net, learned_loss, tasks, draws)
+        >>> sampled_loss(adapted, tasks, draw(3, 20, 10)).shape
+        torch.Size([])
+    """
     trajs = rollout(tasks, adapted.log_probs.detach().exp(), draws)
     return a2c(adapted.log_probs, adapted.values, trajs, gamma=GAMMA, lam=LAMBDA).sum()
 
@@ -103,6 +113,13 @@ def exact_loss(adapted: Adapted, tasks: Tasks) -> Tensor:
 
     It is computed, not sampled: in meta-training the simulator knows the transitions and mean
     rewards of its tasks. Adaptation never sees them, and nothing does of test tasks.
+
+    Example:
+        >>> from metaphys.rl import Tabular, init_meta, sample_tasks, learned_loss
+        >>> net, tasks, draws = Tabular(10, 5), sample_tasks(3), draw_rounds(3, 1)
+        >>> adapted = play_and_adapt(init_meta(net, rounds=1), net, learned_loss, tasks, draws)
+        >>> exact_loss(adapted, tasks).shape
+        torch.Size([])
     """
     return -policy_return(tasks, adapted.log_probs.exp(), HORIZON).mean()
 
@@ -116,6 +133,13 @@ def exploration_loss(adapted: Adapted, tasks: Tasks) -> Tensor:
 
     with DiCE's box (:func:`metaphys.rl.magic_box`), the exact return J of the adapted policy and
     the best one J* of the task. The baseline takes out that some tasks are better than others.
+
+    Example:
+        >>> from metaphys.rl import Tabular, init_meta, sample_tasks, learned_loss
+        >>> net, tasks, draws = Tabular(10, 5), sample_tasks(3), draw_rounds(3, 4)
+        >>> adapted = play_and_adapt(init_meta(net, rounds=4), net, learned_loss, tasks, draws)
+        >>> exploration_loss(adapted, tasks).shape
+        torch.Size([])
     """
     with torch.no_grad():
         found = policy_return(tasks, adapted.log_probs.exp(), HORIZON)

@@ -104,5 +104,11 @@ class Tabular(PolicyNet):
 
 
 def from_module(module: nn.Module) -> Params:
-    """The parameters of a ``CategoricalMLPPolicy``, for :class:`MLP`."""
+    """The parameters of a ``CategoricalMLPPolicy``, for :class:`MLP`.
+
+    Example:
+        >>> module = nn.ModuleDict({"policy_head": nn.Linear(2, 3)})
+        >>> list(from_module(module))
+        ['policy_head.weight', 'policy_head.bias']
+    """
     return {name: value.detach().clone() for name, value in module.named_parameters()}

@@ -35,6 +35,12 @@ def one_large_step(trajs: Trajs, lr: float, gamma: float, states: int, actions: 
 
     Returns:
         Probabilities (n, S, A).
+
+    Example:
+        >>> tasks = sample_tasks(3)
+        >>> trajs = uniform_experience(tasks, torch.Generator())
+        >>> one_large_step(trajs, lr=1000.0, gamma=0.0, states=10, actions=5).shape
+        torch.Size([3, 10, 5])
     """
     n = trajs.states.shape[1]
     net = Tabular(states, actions)
@@ -75,6 +81,11 @@ def planner_return(tasks: Tasks, counts: Counts, strength: float = 1.0) -> Tenso
         counts: what was seen of them.
         strength: of the prior, see :func:`metaphys.rl.estimated`: 1 is the posterior mean, and
             nearly 0 the plain frequencies.
+
+    Example:
+        >>> tasks = sample_tasks(3)
+        >>> planner_return(tasks, count(uniform_experience(tasks, torch.Generator()))).shape
+        torch.Size([3])
     """
     return policy_return(tasks, plan(estimated(counts, strength, strength), HORIZON), HORIZON)
 
@@ -88,6 +99,11 @@ def rival_returns(
         tasks: n tasks.
         generator: of the uniform policy's trajectories on them.
         tuning: of other tasks, on which the one large step is tuned.
+
+    Example:
+        >>> returns = rival_returns(sample_tasks(3), *(torch.Generator() for _ in range(2)))
+        >>> list(returns)
+        ['random', 'one large step, tuned', 'planner without prior', 'planner', 'optimal']
     """
     states, actions = tasks.rewards.shape[1:]
     others = sample_tasks(500, states=states, actions=actions, generator=tuning)

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaphys.rl._inner import (
-    InnerLoss,
-    Meta,
-    init_meta,
-    learned_loss,
-    textbook_loss,
-    weighted_loss,
-)
+from metaphys.rl._inner import InnerLoss
+from metaphys.rl._inner_losses import learned_loss, textbook_loss, weighted_loss
 from metaphys.rl._mdp import Tasks, draw, sample_tasks
+from metaphys.rl._meta import Meta, init_meta
 from metaphys.rl._methods import OUTER_LRS, Method
 from metaphys.rl._outer import (
     HORIZON,
@@ -74,7 +69,14 @@ def start_of(method: Method, seed: int) -> Meta:
 
 
 def judge(method: Method, meta: Meta, tasks: Tasks, generator: torch.Generator) -> Judgement:
-    """Adapt to tasks and compute what the policies are worth; no outer graph."""
+    """Adapt to tasks and compute what the policies are worth; no outer graph.
+
+    Example:
+        >>> from metaphys.rl import METHODS
+        >>> method, generator = METHODS["tabular"], torch.Generator().manual_seed(0)
+        >>> judge(method, start_of(method, 0), sample_tasks(3), generator).after.shape
+        torch.Size([3])
+    """
     net, n = method.net(), len(tasks.rewards)
     draws = draw_rounds(n, method.rounds, generator)
     adapted = play_and_adapt(meta, net, LOSSES[method.inner], tasks, draws, differentiable=False)

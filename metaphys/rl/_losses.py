@@ -117,7 +117,8 @@ def importance(log_probs: Tensor, played: Tensor, trajs: Trajs) -> Tensor:
         >>> from metaphys.rl import draw, rollout, sample_tasks
         >>> trajs = rollout(sample_tasks(2), torch.full((10, 5), 0.2), draw(2, 1, 10))
         >>> log_probs = torch.full((2, 10, 5), 0.4).log()
-        >>> importance(log_probs, torch.full_like(trajs.rewards, 0.2).log(), trajs).mean().round(decimals=3)
+        >>> played = torch.full_like(trajs.rewards, 0.2).log()
+        >>> importance(log_probs, played, trajs).mean().round(decimals=3)
         tensor(2.)
     """
     now = at(log_probs, trajs.states, trajs.actions)

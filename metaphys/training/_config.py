@@ -78,7 +78,7 @@ class Config:
     full_steps: int = 1000
     """Steps of full training on each held-out unit, the upper bound."""
 
-    meta_lr: float = 2e-2
+    meta_lr: float = 1e-2
     """Outer step size for the start."""
 
     rate_lr: float = 5e-2

@@ -60,7 +60,14 @@ class Experiment:
             end = self.run.run_phase(name.replace(" ", "-"), begin, step, steps, advance=advance)
         losses = end.losses[:steps].tolist()
         self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
-        return end.learned
+        return end.learned if end.score < 0 else end.best
+
+    def _score(self, learned: Any) -> float:
+        """Validation accuracy of a start: as it is, or adapted if it has step sizes."""
+        recipe = learned_recipe(learned) if "rates" in learned else None
+        start = learned["start"] if recipe else learned
+        part = self.problem.data.validation
+        return float(judge(self.problem, VALIDATION, start, part, recipe=recipe).accuracy.mean())
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -81,7 +88,9 @@ class Experiment:
         rival = self.outer(
             "population start",
             _outer.begin(problem.initial, steps),
-            _outer.population_step(problem, "rival", steps, RIVAL_LR),
+            _outer.selecting(
+                _outer.population_step(problem, "rival", steps, RIVAL_LR), self._score, steps
+            ),
             steps,
         )
         warm = self.outer(
@@ -93,7 +102,9 @@ class Experiment:
         meta = self.outer(
             "meta-learning",
             _outer.begin_meta(warm, config.adapt_steps, config.meta_steps),
-            _outer.meta_step(problem, config.meta_steps),
+            _outer.selecting(
+                _outer.meta_step(problem, config.meta_steps), self._score, config.meta_steps
+            ),
             config.meta_steps,
         )
         own = {n: v.expand(len(self.units), *v.shape).clone() for n, v in nominal.items()}

@@ -107,10 +107,10 @@ def _adapted(
 
 
 GRID: dict[tuple[str, str], tuple[float, ...]] = {
-    ("SGD", "cross entropy"): (0.5, 1, 2, 3, 5, 8, 12, 20),
+    ("SGD", "cross entropy"): (0.5, 1, 2, 3, 5, 8, 12, 20, 30),
     ("SGD", "squared error"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
-    ("Adam", "cross entropy"): (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2),
-    ("Adam", "squared error"): (0.01, 0.02, 0.05, 0.1, 0.2),
+    ("Adam", "cross entropy"): (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
+    ("Adam", "squared error"): (0.02, 0.05, 0.1, 0.2, 0.4),
 }
 """The rates that plain fine-tuning is tuned over, by optimizer and loss."""
 

@@ -20,16 +20,27 @@ BATCH = 32
 
 
 class Loop(NamedTuple):
-    """The state of an outer loop: what is learned, the optimizer's state, and the losses so far."""
+    """The state of an outer loop.
+
+    Attributes:
+        learned: what is learned.
+        optimizer: the optimizer's state.
+        losses: one for each step, NaN for those to come.
+        best: what was learned when the score on validation units was highest.
+        score: that score; below zero before the first.
+    """
 
     learned: Any
     optimizer: Any
     losses: Tensor
+    best: Any
+    score: Tensor
 
 
 def begin(learned: Any, steps: int) -> Loop:
     """The state before the first of ``steps`` steps."""
-    return Loop(learned, metaphys.adam().init(learned), torch.full((max(steps, 1),), math.nan))
+    losses = torch.full((max(steps, 1),), math.nan)
+    return Loop(learned, metaphys.adam().init(learned), losses, learned, torch.tensor(-1.0))
 
 
 def descend(loop: Loop, index: int, steps: int, loss: Tensor, grads: Any, lr: Any) -> Loop:
@@ -40,7 +51,26 @@ def descend(loop: Loop, index: int, steps: int, loss: Tensor, grads: Any, lr: An
     learned = metaphys.apply_updates(loop.learned, updates, inplace=False)
     losses = loop.losses.clone()
     losses[index] = loss.detach()
-    return Loop(learned, state, losses)
+    return loop._replace(learned=learned, optimizer=state, losses=losses)
+
+
+def selecting(
+    step: Callable[[Loop, int], Loop], score: Callable[[Any], float], steps: int, every: int = 50
+) -> Callable[[Loop, int], Loop]:
+    """``step``, and every so often a look at the validation units, to keep what was best there.
+
+    Outer losses are noisy and not always falling; every method that may call units while it learns
+    gets the same chance to stop early.
+    """
+
+    def selected(loop: Loop, index: int) -> Loop:
+        loop = step(loop, index)
+        if (index + 1) % every and index + 1 != steps:
+            return loop
+        reached = torch.tensor(score(loop.learned))
+        return loop._replace(best=loop.learned, score=reached) if reached > loop.score else loop
+
+    return selected
 
 
 def nominal_step(problem: Problem, steps: int, lr: float) -> Callable[[Loop, int], Loop]:

@@ -1,6 +1,22 @@
 """Meta-optimization: differentiable steps on modules, and the state around them."""
 
-from metaphys.meta.classes import MetaAdam, MetaAdamW, MetaSGD
+from metaphys.meta.classes import (
+    MetaAdaDelta,
+    MetaAdadelta,
+    MetaAdaGrad,
+    MetaAdagrad,
+    MetaAdam,
+    MetaAdaMax,
+    MetaAdamax,
+    MetaAdamW,
+    MetaAdan,
+    MetaLion,
+    MetaNAdam,
+    MetaRAdam,
+    MetaRMSProp,
+    MetaRMSprop,
+    MetaSGD,
+)
 from metaphys.meta.optimizer import MetaOptimizer
 from metaphys.meta.state import (
     ModuleState,
@@ -13,9 +29,21 @@ from metaphys.meta.state import (
 )
 
 __all__ = [
+    "MetaAdaDelta",
+    "MetaAdaGrad",
+    "MetaAdaMax",
+    "MetaAdadelta",
+    "MetaAdagrad",
     "MetaAdam",
     "MetaAdamW",
+    "MetaAdamax",
+    "MetaAdan",
+    "MetaLion",
+    "MetaNAdam",
     "MetaOptimizer",
+    "MetaRAdam",
+    "MetaRMSProp",
+    "MetaRMSprop",
     "MetaSGD",
     "ModuleState",
     "OptimizerState",

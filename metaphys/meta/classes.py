@@ -1,15 +1,55 @@
-"""``MetaSGD``, ``MetaAdam`` and ``MetaAdamW``: a rule bound to :class:`MetaOptimizer`."""
+"""The rules bound to :class:`MetaOptimizer`: differentiable steps on a module."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec
 
 from torch import nn
 
 from metaphys._typing import Hyper, Tree
 from metaphys.meta.optimizer import MetaOptimizer
+from metaphys.optim._bind import constructor
+from metaphys.optim.adadelta import adadelta
+from metaphys.optim.adagrad import adagrad
 from metaphys.optim.adam import adam, adamw
+from metaphys.optim.adamax import adamax
+from metaphys.optim.adan import adan
+from metaphys.optim.lion import lion
+from metaphys.optim.nadam import nadam
+from metaphys.optim.radam import radam
+from metaphys.optim.rmsprop import rmsprop
+from metaphys.optim.rule import Rule
 from metaphys.optim.sgd import sgd
+
+P = ParamSpec("P")
+
+
+class Bound(MetaOptimizer, Generic[P]):
+    """What type checkers see of a class that :func:`differentiable` makes."""
+
+    def __init__(self, module: nn.Module, *arguments: P.args, **hyper: P.kwargs) -> None:
+        raise NotImplementedError
+
+
+def differentiable(rule: Callable[P, Rule], *, moment_requires_grad: bool = True) -> type[Bound[P]]:
+    """The base class of a rule's meta form: the module first, then the rule's arguments.
+
+    Args:
+        rule: the rule's function.
+        moment_requires_grad: its default in this form.
+    """
+    defaults = {"moment_requires_grad": moment_requires_grad}
+    signature = constructor(rule, "module", defaults=defaults)
+
+    class Differentiable(Bound[P]):
+        def __init__(self, *arguments: Any, **hyper: Any) -> None:
+            given = defaults | signature.bind(self, *arguments, **hyper).arguments
+            _, module = given.pop("self"), given.pop("module")
+            MetaOptimizer.__init__(self, module, rule(**given))  # type: ignore[call-arg]
+
+    Differentiable.__init__.__signature__ = signature  # type: ignore[attr-defined]
+    return Differentiable
 
 
 class MetaSGD(MetaOptimizer):
@@ -47,7 +87,7 @@ class MetaSGD(MetaOptimizer):
         super().__init__(module, rule)
 
 
-class MetaAdam(MetaOptimizer):
+class MetaAdam(differentiable(adam)):
     """Differentiable :func:`metaphys.adam` on a module.
 
     Example:
@@ -57,32 +97,8 @@ class MetaAdam(MetaOptimizer):
         >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        lr: Hyper | Tree = 1e-3,
-        betas: tuple[Hyper, Hyper] = (0.9, 0.999),
-        eps: Hyper = 1e-8,
-        weight_decay: Hyper = 0.0,
-        *,
-        eps_root: Hyper = 0.0,
-        moment_requires_grad: bool = True,
-        maximize: bool = False,
-        use_accelerated_op: bool = True,
-    ) -> None:
-        rule = adam(
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            eps_root=eps_root,
-            moment_requires_grad=moment_requires_grad,
-            maximize=maximize,
-        )
-        super().__init__(module, rule)
 
-
-class MetaAdamW(MetaOptimizer):
+class MetaAdamW(differentiable(adamw, moment_requires_grad=False)):
     """Differentiable :func:`metaphys.adamw` on a module.
 
     Example:
@@ -92,28 +108,97 @@ class MetaAdamW(MetaOptimizer):
         >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        lr: Hyper | Tree = 1e-3,
-        betas: tuple[Hyper, Hyper] = (0.9, 0.999),
-        eps: Hyper = 1e-8,
-        weight_decay: Hyper = 1e-2,
-        *,
-        eps_root: Hyper = 0.0,
-        mask: Any = None,
-        moment_requires_grad: bool = False,
-        maximize: bool = False,
-        use_accelerated_op: bool = True,
-    ) -> None:
-        rule = adamw(
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            eps_root=eps_root,
-            mask=mask,
-            moment_requires_grad=moment_requires_grad,
-            maximize=maximize,
-        )
-        super().__init__(module, rule)
+
+class MetaAdamax(differentiable(adamax)):
+    """Differentiable :func:`metaphys.adamax` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaAdamax(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaRAdam(differentiable(radam)):
+    """Differentiable :func:`metaphys.radam` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaRAdam(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaNAdam(differentiable(nadam)):
+    """Differentiable :func:`metaphys.nadam` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaNAdam(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaRMSprop(differentiable(rmsprop)):
+    """Differentiable :func:`metaphys.rmsprop` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaRMSprop(net, lr=1e-2, momentum=0.9)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaAdagrad(differentiable(adagrad)):
+    """Differentiable :func:`metaphys.adagrad` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaAdagrad(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaAdadelta(differentiable(adadelta)):
+    """Differentiable :func:`metaphys.adadelta` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaAdadelta(net, rho=0.95)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaLion(differentiable(lion)):
+    """Differentiable :func:`metaphys.lion` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaLion(net, lr=1e-3)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaAdan(differentiable(adan)):
+    """Differentiable :func:`metaphys.adan` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaAdan(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+# TorchOpt has both spellings.
+MetaAdaMax = MetaAdamax
+MetaAdaDelta = MetaAdadelta
+MetaAdaGrad = MetaAdagrad
+MetaRMSProp = MetaRMSprop

@@ -66,6 +66,40 @@ def adam_reference(
     return updates, new_mu, new_nu
 
 
+def amsgrad_reference(
+    grads: Tensors,
+    mu: Tensors,
+    nu: Tensors,
+    max_nu: Tensors,
+    count: torch.Tensor,
+    b1: Scalar,
+    b2: Scalar,
+    eps: Scalar,
+    eps_root: Scalar,
+    scale: Scalar,
+) -> tuple[list[torch.Tensor], ...]:
+    """Adam with the largest second moment so far under the root; it has no kernel.
+
+    Reddi, Kale & Kumar, arXiv 1904.09237, Algorithm 2, with bias corrections as torch.optim has
+    them: that of v is applied to its maximum.
+    """
+    updates, new_mu, new_nu, new_max = [], [], [], []
+    corrections = zip(bias_corrections(b1, count), bias_corrections(b2, count))
+    for grad, m, v, most, (c1, c2) in zip(grads, mu, nu, max_nu, corrections):
+        dtype = m.dtype
+        g = grad.to(dtype)
+        d1, d2 = cast(b1, dtype), cast(b2, dtype)
+        m = d1 * m + (1 - d1) * g
+        v = d2 * v + (1 - d2) * g * g
+        most = torch.maximum(most, v)
+        root = masked_sqrt(most / c2.to(dtype) + cast(eps_root, dtype))
+        update = cast(scale, dtype) * (m / c1.to(dtype)) / (root + cast(eps, dtype))
+        updates.append(update.to(grad.dtype))
+        for new, value in ((new_mu, m), (new_nu, v), (new_max, most)):
+            new.append(value)
+    return updates, new_mu, new_nu, new_max
+
+
 def adam_vjp_reference(
     cot_updates: Tensors,
     cot_mu: Tensors,

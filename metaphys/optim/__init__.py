@@ -1,23 +1,75 @@
 """Optimizers: rules as pure functions, and the same rules as ``torch.optim.Optimizer``."""
 
+from metaphys.optim.adadelta import AdadeltaState, adadelta
+from metaphys.optim.adagrad import AdagradState, adagrad
 from metaphys.optim.adam import AdamState, adam, adamw
-from metaphys.optim.classes import SGD, Adam, AdamW
+from metaphys.optim.adamax import AdamaxState, adamax
+from metaphys.optim.adan import AdanState, adan
+from metaphys.optim.classes import (
+    SGD,
+    AdaDelta,
+    Adadelta,
+    AdaGrad,
+    Adagrad,
+    Adam,
+    AdaMax,
+    Adamax,
+    AdamW,
+    Adan,
+    Lion,
+    NAdam,
+    RAdam,
+    RMSProp,
+    RMSprop,
+)
+from metaphys.optim.lion import LionState, lion
+from metaphys.optim.nadam import NAdamState, nadam
 from metaphys.optim.optimizer import Optimizer
+from metaphys.optim.radam import RAdamState, radam
+from metaphys.optim.rmsprop import RMSpropState, rmsprop
 from metaphys.optim.rule import Core, PerLeaf, Rule, apply_updates
 from metaphys.optim.sgd import SGDState, sgd
 
 __all__ = [
     "SGD",
+    "AdaDelta",
+    "AdaGrad",
+    "AdaMax",
+    "Adadelta",
+    "AdadeltaState",
+    "Adagrad",
+    "AdagradState",
     "Adam",
     "AdamState",
     "AdamW",
+    "Adamax",
+    "AdamaxState",
+    "Adan",
+    "AdanState",
     "Core",
+    "Lion",
+    "LionState",
+    "NAdam",
+    "NAdamState",
     "Optimizer",
     "PerLeaf",
+    "RAdam",
+    "RAdamState",
+    "RMSProp",
+    "RMSprop",
+    "RMSpropState",
     "Rule",
     "SGDState",
+    "adadelta",
+    "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "adan",
     "apply_updates",
+    "lion",
+    "nadam",
+    "radam",
+    "rmsprop",
     "sgd",
 ]

@@ -68,12 +68,13 @@ def check_mask(name: str, value: Any) -> None:
         )
 
 
-def check_betas(betas: Any) -> None:
-    """Refuse anything but a pair of numbers in [0, 1) (or tensors, or schedules)."""
+def check_betas(betas: Any, length: int = 2) -> None:
+    """Refuse anything but ``length`` numbers in [0, 1) (or tensors, or schedules)."""
+    names = ", ".join(f"beta{index + 1}" for index in range(length))
     check(
-        isinstance(betas, (tuple, list)) and len(betas) == 2,
+        isinstance(betas, (tuple, list)) and len(betas) == length,
         "betas",
-        expected="a pair (beta1, beta2)",
+        expected=f"a tuple ({names})",
         got=betas,
     )
     for index, beta in enumerate(betas):
@@ -81,6 +82,25 @@ def check_betas(betas: Any) -> None:
         check_at_least(name, beta)
         if isinstance(beta, (int, float)):
             check(beta < 1.0, name, expected="in [0, 1)", got=beta)
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """:func:`check_at_least` 0, and refuse a number above 1."""
+    check_at_least(name, value)
+    if isinstance(value, (int, float)):
+        check(value <= 1.0, name, expected="in [0, 1]", got=value)
+
+
+def check_constant(name: str, value: Any) -> None:
+    """:func:`check_at_least` 0, and refuse a schedule: the initial state has no steps."""
+    check(
+        isinstance(value, torch.Tensor) or not callable(value),
+        name,
+        expected="a number or a tensor; it is used once, so it has no schedule",
+        got=f"{value!r}",
+        error=TypeError,
+    )
+    check_at_least(name, value)
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -97,6 +117,14 @@ def zeros(params: Tensors, requires_grad: bool = False) -> tuple[torch.Tensor, .
         for param in params
     )
     # torch.func refuses requires_grad_ inside its transforms, where nobody needs it either.
+    return tuple(m.requires_grad_() for m in moments) if requires_grad else moments
+
+
+def filled(params: Tensors, value: Any, requires_grad: bool = False) -> tuple[torch.Tensor, ...]:
+    """:func:`zeros`, or moments that start from another number or a 0-d tensor."""
+    if value is None or is_zero(value):
+        return zeros(params, requires_grad)
+    moments = tuple(moment + cast(value, moment.dtype) for moment in zeros(params))
     return tuple(m.requires_grad_() for m in moments) if requires_grad else moments
 
 

@@ -1,7 +1,8 @@
 """Adam and AdamW.
 
 Adam: Kingma & Ba, arXiv 1412.6980, Algorithm 1. AdamW: Loshchilov & Hutter, arXiv 1711.05101,
-Algorithm 2, with the schedule multiplier folded into ``lr`` as torch.optim does.
+Algorithm 2, with the schedule multiplier folded into ``lr`` as torch.optim does. AMSGrad, an option
+of both: Reddi, Kale & Kumar, arXiv 1904.09237, Algorithm 2.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import torch
 
 from metaphys import ops
 from metaphys._typing import Hyper, Tensors, Tree
+from metaphys.ops._checks import check_lists
 from metaphys.ops._math import cast
+from metaphys.ops.adam import amsgrad_reference
 from metaphys.optim import _parts
 from metaphys.optim.rule import Core, Rule
 
 
 class AdamState(NamedTuple):
-    """Steps taken by each leaf, first and second moments."""
+    """Steps taken by each leaf, first and second moments, with AMSGrad the largest second ones."""
 
     count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
     mu: tuple[torch.Tensor, ...]
     nu: tuple[torch.Tensor, ...]
+    max_nu: tuple[torch.Tensor, ...] = ()
 
 
 class _Adam(Core):
@@ -38,14 +42,14 @@ class _Adam(Core):
         for name in ("eps", "eps_root", "weight_decay"):
             _parts.check_at_least(name, hyper[name])
         _parts.check_betas(hyper["betas"])
-        _parts.check_flag("maximize", hyper["maximize"])
+        for name in ("amsgrad", "maximize"):
+            _parts.check_flag(name, hyper[name])
         _parts.check_mask("mask", hyper["mask"])
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> AdamState:
         learn = hyper["moment_requires_grad"]
-        return AdamState(
-            _parts.no_steps(params), _parts.zeros(params, learn), _parts.zeros(params, learn)
-        )
+        kept = (params, params, params if hyper["amsgrad"] else ())
+        return AdamState(_parts.no_steps(params), *(_parts.zeros(each, learn) for each in kept))
 
     def update(
         self, grads: Tensors, state: AdamState, params: Tensors | None, hyper: Mapping[str, Any]
@@ -55,19 +59,8 @@ class _Adam(Core):
         coupled = 0.0 if self.decoupled else decay
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
         scale, outside = _parts.split_lr(hyper["lr"])
-        b1, b2 = hyper["betas"]
         count = state.count + 1
-        updates, mu, nu = ops.adam(
-            grads,
-            state.mu,
-            state.nu,
-            count,
-            b1=b1,
-            b2=b2,
-            eps=hyper["eps"],
-            eps_root=hyper["eps_root"],
-            scale=scale,
-        )
+        updates, *moments = self._adam(grads, state, count, hyper, scale)
         if self.decoupled and not _parts.is_zero(decay):
             params = _parts.needed(params)
             mask = _parts.each(True if hyper["mask"] is None else hyper["mask"], params)
@@ -75,13 +68,30 @@ class _Adam(Core):
                 u + scale * cast(decay, p.dtype) * p if chosen else u
                 for u, p, chosen in zip(updates, params, mask)
             ]
-        return _parts.scaled(updates, outside), AdamState(count, tuple(mu), tuple(nu))
+        return _parts.scaled(updates, outside), AdamState(count, *map(tuple, moments))
+
+    def _adam(
+        self,
+        grads: Tensors,
+        state: AdamState,
+        count: torch.Tensor,
+        hyper: Mapping[str, Any],
+        scale: float,
+    ) -> tuple[Sequence[torch.Tensor], ...]:
+        """Updates and moments without weight decay."""
+        b1, b2 = hyper["betas"]
+        mu, nu, most = state.mu, state.nu, state.max_nu
+        values = {"b1": b1, "b2": b2, "eps": hyper["eps"], "eps_root": hyper["eps_root"]}
+        if not hyper["amsgrad"]:
+            return ops.adam(grads, mu, nu, count, **values, scale=scale)
+        check_lists(grads, count, values={}, state={"mu": mu, "nu": nu, "max_nu": most})
+        return amsgrad_reference(grads, mu, nu, most, count, **values, scale=scale)
 
     def update_in_place(
         self, params: Tensors, grads: Tensors, state: AdamState, hyper: Mapping[str, Any]
     ) -> bool:
         numbers = (*hyper["betas"], *(hyper[n] for n in ("lr", "eps", "eps_root", "weight_decay")))
-        if not _parts.all_numbers(numbers) or hyper["mask"] is not None:
+        if not _parts.all_numbers(numbers) or hyper["mask"] is not None or hyper["amsgrad"]:
             return False
         ops.adam_(
             params,
@@ -112,6 +122,7 @@ def adam(
     weight_decay: Hyper = 0.0,
     *,
     eps_root: Hyper = 0.0,
+    amsgrad: bool = False,
     moment_requires_grad: bool = False,
     maximize: bool = False,
     use_accelerated_op: bool = True,
@@ -131,6 +142,7 @@ def adam(
         weight_decay: λ ≥ 0.
         eps_root: ε_r ≥ 0, added under the root. At 0 a gradient entry that is exactly zero has the
             derivative ∂p'/∂g = -η/ε at the first step (the root's own derivative is taken as 0).
+        amsgrad: put the largest v' so far under the root (arXiv 1904.09237, Algorithm 2).
         moment_requires_grad: make the initial moments leaves that require a gradient.
         maximize: ascend instead of descend.
         use_accelerated_op: accepted for compatibility; the kernel is chosen by device and dtype.
@@ -154,6 +166,7 @@ def adam(
         "weight_decay": weight_decay,
         "eps_root": eps_root,
         "mask": None,
+        "amsgrad": amsgrad,
         "moment_requires_grad": moment_requires_grad,
         "maximize": maximize,
     }
@@ -168,6 +181,7 @@ def adamw(
     *,
     eps_root: Hyper = 0.0,
     mask: Tree | Callable[[Sequence[torch.Tensor]], Sequence[bool]] | None = None,
+    amsgrad: bool = False,
     moment_requires_grad: bool = False,
     maximize: bool = False,
     use_accelerated_op: bool = True,
@@ -185,6 +199,7 @@ def adamw(
         eps_root: see :func:`adam`.
         mask: which parameters decay: a tree of bools like the parameters, or a function of the
             flat list of parameters that gives a list of bools. ``None`` decays all of them.
+        amsgrad: see :func:`adam`.
         moment_requires_grad: see :func:`adam`.
         maximize: see :func:`adam`.
         use_accelerated_op: see :func:`adam`.
@@ -204,6 +219,7 @@ def adamw(
         "weight_decay": weight_decay,
         "eps_root": eps_root,
         "mask": mask,
+        "amsgrad": amsgrad,
         "moment_requires_grad": moment_requires_grad,
         "maximize": maximize,
     }

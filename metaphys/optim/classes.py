@@ -1,4 +1,4 @@
-"""``SGD``, ``Adam`` and ``AdamW`` as classes, with torch.optim's defaults."""
+"""The rules as ``torch.optim.Optimizer`` classes, with torch.optim's defaults."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from metaphys._typing import Hyper
+from metaphys.optim._bind import stateful
+from metaphys.optim.adadelta import adadelta
+from metaphys.optim.adagrad import adagrad
 from metaphys.optim.adam import adam, adamw
+from metaphys.optim.adamax import adamax
+from metaphys.optim.adan import adan
+from metaphys.optim.lion import lion
+from metaphys.optim.nadam import nadam
 from metaphys.optim.optimizer import Optimizer
+from metaphys.optim.radam import radam
+from metaphys.optim.rmsprop import rmsprop
 from metaphys.optim.sgd import sgd
 
 
@@ -35,7 +44,7 @@ class SGD(Optimizer):
         )
 
 
-class Adam(Optimizer):
+class Adam(stateful(adam)):
     """Stateful :func:`metaphys.adam`.
 
     Example:
@@ -43,24 +52,8 @@ class Adam(Optimizer):
         >>> optimizer = metaphys.Adam(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
     """
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: Hyper = 1e-3,
-        betas: tuple[Hyper, Hyper] = (0.9, 0.999),
-        eps: Hyper = 1e-8,
-        weight_decay: Hyper = 0.0,
-        *,
-        eps_root: Hyper = 0.0,
-        maximize: bool = False,
-        use_accelerated_op: bool = True,
-    ) -> None:
-        super().__init__(
-            params, adam(lr, betas, eps, weight_decay, eps_root=eps_root, maximize=maximize)
-        )
 
-
-class AdamW(Optimizer):
+class AdamW(stateful(adamw)):
     """Stateful :func:`metaphys.adamw`.
 
     Example:
@@ -68,20 +61,81 @@ class AdamW(Optimizer):
         >>> optimizer = metaphys.AdamW(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
     """
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: Hyper = 1e-3,
-        betas: tuple[Hyper, Hyper] = (0.9, 0.999),
-        eps: Hyper = 1e-8,
-        weight_decay: Hyper = 1e-2,
-        *,
-        eps_root: Hyper = 0.0,
-        mask: Any = None,
-        maximize: bool = False,
-        use_accelerated_op: bool = True,
-    ) -> None:
-        super().__init__(
-            params,
-            adamw(lr, betas, eps, weight_decay, eps_root=eps_root, mask=mask, maximize=maximize),
-        )
+
+class Adamax(stateful(adamax)):
+    """Stateful :func:`metaphys.adamax`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Adamax(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
+    """
+
+
+class RAdam(stateful(radam)):
+    """Stateful :func:`metaphys.radam`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.RAdam(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
+    """
+
+
+class NAdam(stateful(nadam)):
+    """Stateful :func:`metaphys.nadam`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.NAdam(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
+    """
+
+
+class RMSprop(stateful(rmsprop)):
+    """Stateful :func:`metaphys.rmsprop`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.RMSprop(torch.nn.Linear(2, 1).parameters(), lr=1e-2, momentum=0.9)
+    """
+
+
+class Adagrad(stateful(adagrad)):
+    """Stateful :func:`metaphys.adagrad`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Adagrad(torch.nn.Linear(2, 1).parameters(), lr=0.1)
+    """
+
+
+class Adadelta(stateful(adadelta)):
+    """Stateful :func:`metaphys.adadelta`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Adadelta(torch.nn.Linear(2, 1).parameters(), rho=0.95)
+    """
+
+
+class Lion(stateful(lion)):
+    """Stateful :func:`metaphys.lion`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Lion(torch.nn.Linear(2, 1).parameters(), lr=1e-3)
+    """
+
+
+class Adan(stateful(adan)):
+    """Stateful :func:`metaphys.adan`.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Adan(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
+    """
+
+
+# TorchOpt has both spellings.
+AdaMax = Adamax
+AdaDelta = Adadelta
+AdaGrad = Adagrad
+RMSProp = RMSprop

@@ -1,0 +1,100 @@
+"""Adagrad.
+
+Duchi, Hazan & Singer, JMLR 12 (2011), 2121-2159, Figure 1 with diagonal matrices; as
+torch.optim.Adagrad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from metaphys._typing import Hyper, Scalar, Tree
+from metaphys.ops._math import masked_sqrt
+from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim.rule import Rule
+
+
+class AdagradState(NamedTuple):
+    """Steps taken by each leaf, and sums of squared gradients."""
+
+    count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    total: tuple[torch.Tensor, ...]
+
+
+class _Adagrad(Leafwise):
+    state = AdagradState
+    nonnegative = ("eps", "weight_decay", "lr_decay")
+    constants = ("initial_accumulator_value",)
+
+    def start(self, hyper: Mapping[str, Any]) -> Moments:
+        return (hyper["initial_accumulator_value"],)
+
+    def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
+        before = (count - 1).to(torch.float64)
+        return ((1.0 / (1.0 + before * hyper["lr_decay"])).unbind(0),)
+
+    def leaf(
+        self,
+        grad: torch.Tensor,
+        moments: Moments,
+        factors: tuple[torch.Tensor, ...],
+        hyper: Mapping[str, Any],
+    ) -> tuple[torch.Tensor, Moments]:
+        total = moments[0] + grad * grad
+        return factors[0] * grad / (masked_sqrt(total) + hyper["eps"]), (total,)
+
+
+ADAGRAD = _Adagrad()
+
+
+def adagrad(
+    lr: Hyper | Tree = 1e-2,
+    lr_decay: Hyper = 0.0,
+    weight_decay: Hyper = 0.0,
+    initial_accumulator_value: Scalar = 0.0,
+    eps: Hyper = 1e-10,
+    *,
+    moment_requires_grad: bool = False,
+    maximize: bool = False,
+) -> Rule:
+    r"""Adagrad (Duchi, Hazan & Singer, JMLR 12, 2011, Figure 1, diagonal).
+
+    .. math::
+        g \leftarrow g + \lambda p,\quad s' = s + g^2,\quad
+        p' = p - \frac{\eta}{1 + (t-1)\,\kappa}\,\frac{g}{\sqrt{s'} + \epsilon}
+
+    Args:
+        lr: step size η ≥ 0: a number, a tensor, a schedule, or a tree with one for each parameter.
+        lr_decay: κ ≥ 0.
+        weight_decay: λ ≥ 0, added to the gradient (L2).
+        initial_accumulator_value: what s starts from, ≥ 0: a number or a tensor.
+        eps: ε ≥ 0, added to the root. While all gradients of an entry have been exactly zero, and
+            s started from 0, ∂p'/∂g = -η/ε (the root's own derivative at 0 is taken as 0):
+            choose a larger ε, or a start above 0, where such entries matter.
+        moment_requires_grad: make the initial state leaves that require a gradient.
+        maximize: ascend instead of descend.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+        >>> import torch, metaphys
+        >>> rule = metaphys.adagrad(lr=0.1, initial_accumulator_value=9.0)
+        >>> params = [torch.tensor([1.0])]
+        >>> updates, _ = rule.update([torch.tensor([4.0])], rule.init(params))
+        >>> updates[0]
+        tensor([-0.0800])
+    """
+    hyper = {
+        "lr": lr,
+        "lr_decay": lr_decay,
+        "weight_decay": weight_decay,
+        "initial_accumulator_value": initial_accumulator_value,
+        "eps": eps,
+        "moment_requires_grad": moment_requires_grad,
+        "maximize": maximize,
+    }
+    return Rule(ADAGRAD, hyper)

@@ -1,0 +1,122 @@
+"""NAdam: Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016, Algorithm 2.
+
+The momentum schedule is that of torch.optim.NAdam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from metaphys._typing import Hyper, Tree
+from metaphys.ops._math import bias_corrections, masked_sqrt
+from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim.rule import Rule
+
+
+class NAdamState(NamedTuple):
+    """Steps taken by each leaf, first and second moments, products of all momenta so far."""
+
+    count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    mu: tuple[torch.Tensor, ...]
+    nu: tuple[torch.Tensor, ...]
+    product: tuple[torch.Tensor, ...]
+
+
+class _NAdam(Leafwise):
+    state = NAdamState
+    scalars = ("product",)
+    nonnegative = ("eps", "weight_decay", "momentum_decay")
+    flags = ("decoupled_weight_decay", "maximize")
+    betas = 2
+
+    def start(self, hyper: Mapping[str, Any]) -> Moments:
+        return 0.0, 0.0, 1.0
+
+    def decoupled(self, hyper: Mapping[str, Any]) -> bool:
+        return hyper["decoupled_weight_decay"]
+
+    def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
+        b1, b2 = hyper["betas"]
+        now, later = (
+            b1 * (1.0 - 0.5 * 0.96 ** (steps.to(torch.float64) * hyper["momentum_decay"]))
+            for steps in (count, count + 1)
+        )
+        return now.unbind(0), later.unbind(0), bias_corrections(b2, count)
+
+    def leaf(
+        self,
+        grad: torch.Tensor,
+        moments: Moments,
+        factors: tuple[torch.Tensor, ...],
+        hyper: Mapping[str, Any],
+    ) -> tuple[torch.Tensor, Moments]:
+        (mu, nu, product), (b1, b2), (now, later, c2) = moments, hyper["betas"], factors
+        mu = b1 * mu + (1 - b1) * grad
+        nu = b2 * nu + (1 - b2) * grad * grad
+        product = product * now
+        ahead = later / (1.0 - product * later) * mu
+        here = (1.0 - now) / (1.0 - product) * grad
+        return (ahead + here) / (masked_sqrt(nu / c2) + hyper["eps"]), (mu, nu, product)
+
+
+NADAM = _NAdam()
+
+
+def nadam(
+    lr: Hyper | Tree = 2e-3,
+    betas: tuple[Hyper, Hyper] = (0.9, 0.999),
+    eps: Hyper = 1e-8,
+    weight_decay: Hyper = 0.0,
+    momentum_decay: Hyper = 4e-3,
+    decoupled_weight_decay: bool = False,
+    *,
+    moment_requires_grad: bool = False,
+    maximize: bool = False,
+) -> Rule:
+    r"""NAdam (Dozat, ICLR workshop 2016, Algorithm 2): Adam with Nesterov's momentum.
+
+    .. math::
+        \mu_t = \beta_1\left(1 - \tfrac12\, 0.96^{t\psi}\right),\quad
+        \hat m = \frac{\mu_{t+1} m'}{1 - \prod_{i=1}^{t+1}\mu_i}
+               + \frac{(1-\mu_t)\, g}{1 - \prod_{i=1}^{t}\mu_i},\quad
+        p' = p - \eta\,\frac{\hat m}{\sqrt{v'/(1-\beta_2^t)} + \epsilon}
+
+    with m and v as in :func:`metaphys.adam`.
+
+    Args:
+        lr: step size η ≥ 0: a number, a tensor, a schedule, or a tree with one for each parameter.
+        betas: decay rates (β₁, β₂), in [0, 1).
+        eps: ε ≥ 0, added to the root. A gradient entry that is exactly zero at the first step has
+            the derivative ∂p'/∂g = -(η/ε)(1 + μ₂(1-β₁)/(1-μ₁μ₂)) there (the root's own derivative
+            at 0 is taken as 0).
+        weight_decay: λ ≥ 0, added to the gradient (L2).
+        momentum_decay: ψ ≥ 0.
+        decoupled_weight_decay: take ηλp off the parameter instead, as AdamW does.
+        moment_requires_grad: make the initial state leaves that require a gradient.
+        maximize: ascend instead of descend.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+        >>> import torch, metaphys
+        >>> rule = metaphys.nadam(lr=0.1, betas=(0.0, 0.999))
+        >>> params = [torch.tensor([1.0])]
+        >>> updates, _ = rule.update([torch.tensor([4.0])], rule.init(params))
+        >>> updates[0]
+        tensor([-0.1000])
+    """
+    hyper = {
+        "lr": lr,
+        "betas": betas,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "momentum_decay": momentum_decay,
+        "decoupled_weight_decay": decoupled_weight_decay,
+        "moment_requires_grad": moment_requires_grad,
+        "maximize": maximize,
+    }
+    return Rule(NADAM, hyper)

@@ -10,12 +10,13 @@ import pytest
 import metaphys
 
 PACKAGE = Path(metaphys.__file__).parent
-GROUND = {"_typing", "_errors", "_tree"}
+GROUND = {"_typing", "_errors", "_tree", "_replay"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_typing": set(),
     "_errors": set(),
     "_tree": {"_typing", "_errors"},
+    "_replay": {"_typing", "_errors"},
     "ops": GROUND,
     "optim": GROUND | {"ops"},
     "diff": GROUND,

@@ -1,5 +1,6 @@
 """Meta-optimization: differentiable steps on modules, and the state around them."""
 
+from metaphys.meta import adjoint
 from metaphys.meta.classes import (
     MetaAdaDelta,
     MetaAdadelta,
@@ -27,6 +28,7 @@ from metaphys.meta.state import (
     recover_state_dict,
     stop_gradient,
 )
+from metaphys.meta.unroll import Status, Unrolled, unroll
 
 __all__ = [
     "MetaAdaDelta",
@@ -47,9 +49,13 @@ __all__ = [
     "MetaSGD",
     "ModuleState",
     "OptimizerState",
+    "Status",
+    "Unrolled",
+    "adjoint",
     "extract_state_dict",
     "module_clone",
     "module_detach_",
     "recover_state_dict",
     "stop_gradient",
+    "unroll",
 ]

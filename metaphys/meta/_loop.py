@@ -1,0 +1,164 @@
+"""The inner loop as a pure function of flat tuples: what every adjoint differentiates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check
+from metaphys._tree import flatten, unflatten
+from metaphys._typing import Tree
+from metaphys.optim.rule import Rule, apply_updates
+
+Flat = tuple[Tensor, ...]
+
+COMPLETED, NONFINITE, STOPPED = 0, 1, 2
+
+
+class Layout:
+    """How a tree becomes the flat tuple of its tensors, and back; other leaves stay with it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._leaves, self._spec = flatten(tree)
+        self._places = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
+        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def tensors(self, tree: Tree) -> Flat:
+        """The tensors of ``tree``, which has this layout."""
+        leaves = flatten(tree)[0]
+        return tuple(leaves[place] for place in self._places)
+
+    def tree(self, tensors: Sequence[Tensor]) -> Tree:
+        """The tree whose tensors these are."""
+        leaves = list(self._leaves)
+        for place, tensor in zip(self._places, tensors):
+            leaves[place] = tensor
+        return unflatten(self._spec, leaves)
+
+
+class Inputs(NamedTuple):
+    """Everything that an unroll is a function of.
+
+    Attributes:
+        carry: parameters, state of the rule, code of the status: what a step changes.
+        consts: meta-parameters and the rule's tensor hyper-parameters.
+        batches: data with a leading dimension of steps.
+    """
+
+    carry: Flat
+    consts: Flat
+    batches: Flat
+
+
+class Outputs(NamedTuple):
+    """What an unroll gives.
+
+    Attributes:
+        carry: as in :class:`Inputs`, after the last step.
+        each: what every step put out, with a leading dimension of steps: the loss, and the
+            parameters after the step if a trajectory is wanted.
+    """
+
+    carry: Flat
+    each: Flat
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A loss, a rule and the layouts of what they take; all mathematics, no tensors of its own."""
+
+    loss_fn: Callable[..., Tensor]
+    rule: Rule
+    steps: int
+    params: Layout
+    state: Layout
+    meta: Layout
+    hyper: Layout
+    batch: Layout | None
+    stop_below: float | None
+    trajectory: bool
+
+    def run(self, inputs: Inputs) -> Outputs:
+        """As many steps as ``inputs.batches`` and ``steps`` say, one after the other."""
+        carry, consts, _ = inputs
+        each = []
+        for batch in self.by_step(inputs.batches):
+            carry, outputs = self.step(carry, consts, batch)
+            each.append(outputs)
+        return Outputs(carry, stacked(each))
+
+    def by_step(self, batches: Flat) -> list[Flat]:
+        """The batch of every step."""
+        # unbind, not indices: its derivative is one stack instead of a zero tensor for each step.
+        return list(zip(*(each.unbind(0) for each in batches))) or [()] * self.steps
+
+    def part(self, steps: int) -> Loop:
+        """The same loop for another number of steps."""
+        return dataclasses.replace(self, steps=steps)
+
+    def step(self, carry: Flat, consts: Flat, batch: Flat) -> tuple[Flat, Flat]:
+        """One step: the next carry, and what the step puts out."""
+        meta, hyper = self.split_consts(consts)
+        grads, loss = torch.func.grad_and_value(self.loss)(self.split_carry(carry)[0], meta, batch)
+        return self.advance(carry, grads, loss, hyper)
+
+    def loss(self, params: Flat, meta: Flat, batch: Flat) -> Tensor:
+        """The inner loss at flat arguments."""
+        arguments = [self.params.tree(params), self.meta.tree(meta)]
+        if self.batch is not None:
+            arguments.append(self.batch.tree(batch))
+        loss = self.loss_fn(*arguments)
+        check(
+            isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point(),
+            "loss_fn",
+            expected="a function that gives a real scalar tensor",
+            got=_shown(loss),
+            remedy="Reduce it, for example with .mean().",
+        )
+        return loss
+
+    def advance(self, carry: Flat, grads: Flat, loss: Tensor, hyper: Flat) -> tuple[Flat, Flat]:
+        """The rest of a step, once the gradient is known."""
+        params, state, code = self.split_carry(carry)
+        tree = self.params.tree(params)
+        rule = dataclasses.replace(self.rule, hyper=self.hyper.tree(hyper))
+        updates, after = rule.update(self.params.tree(grads), self.state.tree(state), tree)
+        moved = self.params.tensors(apply_updates(tree, updates, inplace=False))
+        new = (*moved, *self.state.tensors(after))
+        known = loss.detach()
+        code = torch.where((code == COMPLETED) & ~known.isfinite(), NONFINITE, code)
+        if self.stop_below is not None:
+            code = torch.where((code == COMPLETED) & (known <= self.stop_below), STOPPED, code)
+            halted = code == STOPPED
+            new = tuple(torch.where(halted, a, b) for a, b in zip((*params, *state), new))
+        outputs = (loss, *new[: len(params)]) if self.trajectory else (loss,)
+        return (*new, code), outputs
+
+    def split_carry(self, carry: Flat) -> tuple[Flat, Flat, Tensor]:
+        """Parameters, state, code."""
+        n = len(self.params)
+        return carry[:n], carry[n:-1], carry[-1]
+
+    def split_consts(self, consts: Flat) -> tuple[Flat, Flat]:
+        """Meta-parameters, tensor hyper-parameters."""
+        n = len(self.meta)
+        return consts[:n], consts[n:]
+
+
+def stacked(each: Sequence[Flat]) -> Flat:
+    """What every step put out, along a new leading dimension."""
+    return tuple(torch.stack(values) for values in zip(*each))
+
+
+def _shown(loss: Any) -> str:
+    if isinstance(loss, Tensor):
+        return f"one of shape {tuple(loss.shape)} and {loss.dtype}"
+    return f"a {type(loss).__name__}"

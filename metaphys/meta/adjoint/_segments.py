@@ -1,0 +1,143 @@
+"""Unrolls in segments: only what enters a segment is kept, the inside is run again backwards.
+
+``torch.utils.checkpoint`` raises under ``torch.func`` and in the backward of a ``vmap``. A Function
+with a generated vmap rule whose backward is made of ``torch.func`` transforms does neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check
+from metaphys._replay import Recording
+from metaphys.meta._loop import Flat, Inputs, Loop, Outputs
+from metaphys.meta.adjoint._closure import refuse_closed_over
+from metaphys.ops._fused import forward_mode_is_on
+
+
+@dataclass(eq=False)
+class Segment:
+    """Some steps of a loop, run once and recomputed at will.
+
+    Attributes:
+        loop: the steps.
+        sizes: how many tensors of carry, constants and batches its flat arguments have.
+        pull: the vector-Jacobian product.
+        first: measurements that were made already for the first step.
+        recording: what the first run took from outside.
+    """
+
+    loop: Loop
+    sizes: tuple[int, int, int]
+    pull: Pull
+    first: Recording | None = None
+    recording: Recording = field(default_factory=Recording)
+
+    def inputs(self, tensors: Sequence[Tensor]) -> Inputs:
+        """The flat arguments as what they are."""
+        a, b, _ = self.sizes
+        return Inputs(tuple(tensors[:a]), tuple(tensors[a : a + b]), tuple(tensors[a + b :]))
+
+    def run(self, tensors: Sequence[Tensor]) -> Flat:
+        """All steps, without looking at the recording."""
+        carry, each = self.loop.run(self.inputs(tensors))
+        return (*carry, *each)
+
+    def run_first(self, tensors: Sequence[Tensor]) -> Flat:
+        """All steps for the first time, recorded."""
+        if self.first is None:
+            with self.recording.record():
+                return self.run(tensors)
+        carry, consts, batches = self.inputs(tensors)
+        each = []
+        with self.recording.record():
+            for index, batch in enumerate(self.loop.by_step(batches)):
+                # The record has to be inside of the replay to see what it answers.
+                with self.first.replay() if index == 0 else nullcontext():
+                    carry, outputs = self.loop.step(carry, consts, batch)
+                each.append(outputs)
+        return (*carry, *(torch.stack(values) for values in zip(*each)))
+
+
+Pull = Callable[[Segment, Flat, Flat, list[int]], Sequence[Tensor]]
+"""``pull(segment, arguments, cotangents, wanted)``: the cotangents of the wanted arguments."""
+
+
+class _Apply(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(segment: Segment, *tensors: Tensor) -> Flat:
+        given = {id(tensor) for tensor in tensors}
+        return tuple(t.clone() if id(t) in given else t for t in segment.run_first(tensors))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Flat) -> None:
+        ctx.segment = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        wanted = [i for i, t in enumerate(tensors) if needed[i] and t.is_floating_point()]
+        result: list[Tensor | None] = [None] * len(tensors)
+        found = ctx.segment.pull(ctx.segment, tensors, cotangents, wanted)
+        for index, cotangent in zip(wanted, found):
+            result[index] = cotangent
+        return None, *result
+
+
+def run_in_segments(
+    loop: Loop, inputs: Inputs, every: int | None, pull: Pull, adjoint: str
+) -> Outputs:
+    """The unroll in segments of ``every`` steps, each differentiated by ``pull``."""
+    # Forward mode keeps no graph, and the jvp of a jvp through a Function is silently wrong.
+    if forward_mode_is_on() or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return loop.run(inputs)
+    every = every or math.ceil(math.sqrt(loop.steps))
+    first = refuse_closed_over(loop, inputs, adjoint)
+    carry, consts, batches = inputs
+    each: list[Flat] = []
+    for start in range(0, loop.steps, every):
+        stop = min(start + every, loop.steps)
+        part = tuple(batch[start:stop] for batch in batches)
+        sizes = len(carry), len(consts), len(part)
+        segment = Segment(loop.part(stop - start), sizes, pull, None if start else first)
+        outputs = _Apply.apply(segment, *carry, *consts, *part)
+        carry = outputs[: len(carry)]
+        each.append(outputs[len(carry) :])
+    return Outputs(carry, tuple(torch.cat(values) for values in zip(*each)))
+
+
+def check_every(every: int | None) -> None:
+    """Refuse a length of segments that is none."""
+    right = every is None or (isinstance(every, int) and not isinstance(every, bool) and every > 0)
+    check(right, "every", expected="a number of steps >= 1, or None for about √steps", got=every)
+
+
+def floats(tensors: Sequence[Tensor]) -> list[int]:
+    """The places of the tensors that have derivatives."""
+    return [index for index, tensor in enumerate(tensors) if tensor.is_floating_point()]
+
+
+def of_some(
+    function: Callable[[Flat], Flat], tensors: Flat, places: Sequence[int]
+) -> Callable[..., Flat]:
+    """``function`` of the tensors at ``places`` alone, giving what has derivatives."""
+
+    def part(*given: Tensor) -> Flat:
+        values = list(tensors)
+        for place, tensor in zip(places, given):
+            values[place] = tensor
+        outputs = function(tuple(values))
+        return tuple(outputs[index] for index in floats(outputs))
+
+    return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,6 +40,152 @@ TORCH: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1),
     "adamw-maximize": lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.95), maximize=True),
 }
+
+# (ours, torch's, arguments of both)
+SHARED: dict[str, tuple[Callable[..., Rule], Callable[..., Any], dict[str, Any]]] = {
+    "adam-amsgrad": (metaphys.adam, torch.optim.Adam, {"lr": 0.1, "amsgrad": True}),
+    "adamw-amsgrad": (
+        metaphys.adamw,
+        torch.optim.AdamW,
+        {"lr": 0.1, "betas": (0.8, 0.7), "weight_decay": 0.1, "amsgrad": True, "maximize": True},
+    ),
+    "rmsprop": (metaphys.rmsprop, torch.optim.RMSprop, {"lr": 0.01}),
+    "rmsprop-centered": (
+        metaphys.rmsprop,
+        torch.optim.RMSprop,
+        {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True, "weight_decay": 0.1},
+    ),
+    "rmsprop-maximize": (
+        metaphys.rmsprop,
+        torch.optim.RMSprop,
+        {"lr": 0.01, "momentum": 0.9, "maximize": True},
+    ),
+    "adagrad": (metaphys.adagrad, torch.optim.Adagrad, {"lr": 0.1}),
+    "adagrad-decay": (
+        metaphys.adagrad,
+        torch.optim.Adagrad,
+        {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5},
+    ),
+    "adadelta": (metaphys.adadelta, torch.optim.Adadelta, {}),
+    "adadelta-decay": (
+        metaphys.adadelta,
+        torch.optim.Adadelta,
+        {"lr": 0.5, "rho": 0.8, "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
+    ),
+    "adamax": (metaphys.adamax, torch.optim.Adamax, {"lr": 0.1}),
+    "adamax-decay": (
+        metaphys.adamax,
+        torch.optim.Adamax,
+        {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True},
+    ),
+    "radam": (metaphys.radam, torch.optim.RAdam, {"lr": 0.1}),
+    "radam-decoupled": (
+        metaphys.radam,
+        torch.optim.RAdam,
+        {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
+    ),
+    "radam-decay": (
+        metaphys.radam,
+        torch.optim.RAdam,
+        {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1},
+    ),
+    "nadam": (metaphys.nadam, torch.optim.NAdam, {"lr": 0.1}),
+    "nadam-decoupled": (
+        metaphys.nadam,
+        torch.optim.NAdam,
+        {"lr": 0.1, "momentum_decay": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ),
+    "nadam-decay": (
+        metaphys.nadam,
+        torch.optim.NAdam,
+        {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True},
+    ),
+}
+RULES |= {name: partial(ours, **given) for name, (ours, _, given) in SHARED.items()}
+TORCH |= {name: partial(theirs, **given) for name, (_, theirs, given) in SHARED.items()}
+
+
+def plain_lion(p, grads, lr, b1, b2, decay):
+    """Algorithm 2 of arXiv 2302.06675, all steps of one leaf."""
+    m = torch.zeros_like(p)
+    for g in grads:
+        c = b1 * m + (1 - b1) * g
+        p = p - lr * (c.sign() + decay * p)
+        m = b2 * m + (1 - b2) * g
+    return p
+
+
+def plain_adan(p, grads, lr, betas, eps, decay, prox=True):
+    """Algorithm 1 of arXiv 2208.06677 with the betas and bias corrections of its code."""
+    m, v, n, last = (torch.zeros_like(p) for _ in range(4))
+    b1, b2, b3 = betas
+    for t, g in enumerate(grads, start=1):
+        d = g - last if t > 1 else torch.zeros_like(g)
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * d
+        n = b3 * n + (1 - b3) * (g + b2 * d) ** 2
+        rate = lr / ((n / (1 - b3**t)).sqrt() + eps)
+        step = rate * (m / (1 - b1**t) + b2 * v / (1 - b2**t))
+        p = (p - step) / (1 + lr * decay) if prox else p * (1 - lr * decay) - step
+        last = g
+    return p
+
+
+def plain_rmsprop(p, grads, lr, alpha, eps, momentum, scale):
+    """RMSprop with Nesterov's momentum, from a mean of squares that starts at ``scale``."""
+    v, b = torch.full_like(p, scale), torch.zeros_like(p)
+    for g in grads:
+        v = alpha * v + (1 - alpha) * g**2
+        b = momentum * b + g / (v.sqrt() + eps)
+        p = p - lr * (g / (v.sqrt() + eps) + momentum * b)
+    return p
+
+
+ADAN = {"lr": 0.1, "betas": (0.9, 0.8, 0.95)}
+# Rules that torch does not have: ours, and the same by the paper's equations.
+EQUATIONS: dict[str, tuple[Callable[[], Rule], Callable[..., torch.Tensor]]] = {
+    "lion": (
+        lambda: metaphys.lion(lr=0.1, weight_decay=0.1),
+        lambda p, grads: plain_lion(p, grads, 0.1, 0.9, 0.99, 0.1),
+    ),
+    "lion-maximize": (
+        lambda: metaphys.lion(lr=0.1, betas=(0.5, 0.8), maximize=True),
+        lambda p, grads: plain_lion(p, [-g for g in grads], 0.1, 0.5, 0.8, 0.0),
+    ),
+    "adan": (
+        lambda: metaphys.adan(**ADAN),
+        lambda p, grads: plain_adan(p, grads, **ADAN, eps=1e-8, decay=0.0),
+    ),
+    "adan-decay": (
+        lambda: metaphys.adan(**ADAN, eps=1e-2, weight_decay=0.3),
+        lambda p, grads: plain_adan(p, grads, **ADAN, eps=1e-2, decay=0.3),
+    ),
+    "adan-no-prox": (
+        lambda: metaphys.adan(**ADAN, weight_decay=0.3, no_prox=True, maximize=True),
+        lambda p, grads: plain_adan(
+            p, [-g for g in grads], **ADAN, eps=1e-8, decay=0.3, prox=False
+        ),
+    ),
+    "rmsprop-nesterov": (
+        lambda: metaphys.rmsprop(0.01, momentum=0.9, initial_scale=0.5, nesterov=True),
+        lambda p, grads: plain_rmsprop(p, grads, 0.01, 0.99, 1e-8, 0.9, 0.5),
+    ),
+}
+RULES |= {name: ours for name, (ours, _) in EQUATIONS.items()}
+
+ONE_OF_EACH = (
+    "adam",
+    "adam-amsgrad",
+    "rmsprop-centered",
+    "adagrad-decay",
+    "adadelta",
+    "adamax",
+    "radam-decoupled",
+    "nadam",
+    "lion",
+    "adan-decay",
+)
+"""One option of each rule that has its mathematics in a state, for what takes long."""
 
 
 def tolerance(dtype: torch.dtype) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def test_a_gradient_of_exactly_zero_gives_a_finite_meta_gradient(name):
         optimizer.step((scale * module.p[0] ** 2).sum())
     (first,) = torch.autograd.grad(module.p[0].sum(), scale, create_graph=True)
     assert torch.isfinite(first).all()
-    assert torch.isfinite(torch.autograd.grad(first.sum(), scale)[0]).all()
+    if first.requires_grad:  # Lion's is a constant
+        assert torch.isfinite(torch.autograd.grad(first.sum(), scale)[0]).all()
 
 
 def test_learned_rates_by_parameter_name():

@@ -240,7 +240,8 @@ def test_a_backward_pass_that_still_needs_the_old_value_raises(name):
 def test_a_step_builds_no_graph_even_with_learned_values(name):
     params = _params()
     optimizer = metaphys.Optimizer(params, RULES[name]())
-    optimizer.param_groups[0]["lr"] = torch.tensor(0.1, requires_grad=True)
+    rate = torch.tensor(optimizer.defaults["lr"], requires_grad=True)
+    optimizer.param_groups[0]["lr"] = rate
     _steps(optimizer, params, 2)
     assert all(p.is_leaf and p.requires_grad for p in params)
     assert not any(t.requires_grad for s in optimizer.state.values() for t in s.values())

@@ -2,7 +2,7 @@
 
 The runs, one a seed, are made by::
 
-    metaphys meta-train --seed S --units 20 --meta-steps 1000 --run-dir runs/digits-S
+    metaphys meta-train --seed S --units 20 --meta-steps 600 --run-dir runs/digits-S
 
 and this script, with their directories as arguments, writes beside itself what the documentation
 cites.

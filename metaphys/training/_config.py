@@ -106,6 +106,13 @@ class Config:
         for name, choices in known.items():
             value = getattr(self, name)
             check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
+        check(
+            self.data == "digits" or self.data_root is not None,
+            "data_root",
+            expected=f"the folder that holds the files of {self.data}",
+            got=None,
+            remedy="They are not part of the package.",
+        )
 
     def quick(self) -> Config:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""

@@ -198,12 +198,12 @@ def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[di
         >>> import tempfile
         >>> from metaphys.training import Config, RunDirectory
         >>> from metaphys.training._progress import Silent
-        >>> config = Config(data="mnist")                                # and no data_root
+        >>> config = Config(data="mnist", data_root=Path("nowhere"))
         >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
         >>> meta_train(config, run, Silent())
         Traceback (most recent call last):
         ...
-        ValueError: `root` must be the folder that holds the files of mnist, but got None. ...
+        FileNotFoundError: `root` ...
     """
     torch.set_num_threads(config.threads)
     experiment = Experiment(config, run, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -76,6 +77,10 @@ class Problem:
             yield device
 
 
+CHOOSING = 500
+"""Validation images that choices are made on, at most: every choice measures them on ten units."""
+
+
 def build(config: Config) -> Problem:
     """The problem that a configuration describes.
 
@@ -88,6 +93,7 @@ def build(config: Config) -> Problem:
         torch.Size([3, 10])
     """
     data = _pooled(datasets.load(config.data, config.data_root), config.pool)
+    data = dataclasses.replace(data, validation=_some(data.validation, CHOOSING))
     available = len(data.train)
     check(
         config.labels + config.queries <= available,
@@ -115,6 +121,11 @@ def build(config: Config) -> Problem:
     )
     population = Population(network.systems[0], spread, noise=config.noise)
     return Problem(config, data, network, apply, params, population)
+
+
+def _some(part: Split, count: int) -> Split:
+    rows = torch.randperm(len(part), generator=generator("choosing"))[:count].sort().values
+    return Split(part.inputs[rows], part.targets[rows])
 
 
 def _pooled(data: Dataset, pool: int) -> Dataset:

@@ -7,13 +7,13 @@ from outside registers a pair of contexts, and what recomputes never needs to kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, final
 
 import torch
 
-Contexts = Callable[[], tuple[AbstractContextManager[Any], AbstractContextManager[Any]]]
+Contexts = Callable[[], tuple[AbstractContextManager[Sized], AbstractContextManager[Any]]]
 
 _SOURCES: list[Contexts] = []
 
@@ -22,8 +22,8 @@ def register(contexts: Contexts) -> None:
     """Have every recomputation record and replay one more source.
 
     Args:
-        contexts: makes a pair of contexts (record, replay) that share a store; replay is entered
-            once for each recomputation.
+        contexts: makes a pair of contexts (record, replay) that share a store. Entering record
+            gives the store, empty; replay is entered once for each recomputation.
     """
     _SOURCES.append(contexts)
 
@@ -48,6 +48,7 @@ class Recording:
 
     def __init__(self, *, random: bool = True) -> None:
         self._pairs = [contexts() for contexts in _SOURCES]
+        self._stores: list[Sized] = []
         self._random = random
         self._states: list[tuple[str, torch.Tensor]] = []
         self._autocast: list[tuple[str, bool, torch.dtype]] = []
@@ -62,15 +63,19 @@ class Recording:
                 for kind in _kinds()
             ]
         with ExitStack() as stack:
-            for record, _ in self._pairs:
-                stack.enter_context(record)
+            self._stores = [stack.enter_context(record) for record, _ in self._pairs]
             yield
+
+    @property
+    def taken(self) -> int:
+        """How much was taken from registered sources."""
+        return sum(len(store) for store in self._stores)
 
     @contextmanager
     def replay(self) -> Iterator[None]:
         """Give the same again, and leave the random numbers outside as they were."""
-        before = [(kind, _generator(kind).get_state()) for kind, _ in self._states]
         with ExitStack() as stack:
+            stack.enter_context(random_untouched())
             for _, replay in self._pairs:
                 stack.enter_context(replay)
             for kind, enabled, dtype in self._autocast:
@@ -78,11 +83,20 @@ class Recording:
                 stack.enter_context(
                     torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)
                 )
-            try:
-                _restore(self._states)
-                yield
-            finally:
-                _restore(before)
+            for kind, state in self._states:
+                _generator(kind).set_state(state)
+            yield
+
+
+@contextmanager
+def random_untouched() -> Iterator[None]:
+    """Leave the global random numbers after it as if nothing inside had drawn any."""
+    states = [(kind, _generator(kind).get_state()) for kind in _kinds()]
+    try:
+        yield
+    finally:
+        for kind, state in states:
+            _generator(kind).set_state(state)
 
 
 def _kinds() -> list[str]:
@@ -93,8 +107,3 @@ def _generator(kind: str) -> torch.Generator:
     if kind == "cuda":
         return torch.cuda.default_generators[torch.cuda.current_device()]
     return torch.default_generator
-
-
-def _restore(states: list[tuple[str, torch.Tensor]]) -> None:
-    for kind, state in states:
-        _generator(kind).set_state(state)

@@ -130,6 +130,7 @@ def unroll(
     _check_kind("adjoint", adjoint, Adjoint, "one of metaphys.adjoint, such as Checkpoint()")
     right = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
     check(right, "steps", expected="an integer >= 1", got=steps)
+    _check_stop(stop_below)
     _check_params(params)
     _check_batches(batches, steps)
     state = rule.init(params) if state is None else state
@@ -166,6 +167,13 @@ def unroll(
 def _check_kind(argument: str, value: Any, kind: type, expected: str) -> None:
     got = value.__name__ if isinstance(value, type) else type(value).__name__
     check(isinstance(value, kind), argument, expected=expected, got=got, error=TypeError)
+
+
+def _check_stop(value: Any) -> None:
+    number = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    got = f"{value!r} of type {type(value).__name__}"
+    check(number, "stop_below", expected="a number or None", got=got, error=TypeError)
+    check(value is None or value == value, "stop_below", expected="a number", got=value)
 
 
 def _check_params(params: Tree) -> None:

@@ -21,7 +21,7 @@ from torch._C._functorch import (
 )
 
 from metaphys._errors import refuse
-from metaphys._replay import Recording
+from metaphys._replay import Recording, random_untouched
 from metaphys.meta._loop import Flat, Inputs, Loop
 
 
@@ -46,7 +46,7 @@ def refuse_closed_over(loop: Loop, inputs: Inputs, adjoint: str) -> Recording:
                 _refuse("is mapped by vmap", adjoint)
 
     recording = Recording(random=False)
-    with torch.enable_grad(), recording.record(), torch.random.fork_rng(devices=[]):
+    with torch.enable_grad(), recording.record(), random_untouched():
         _mapped_anew(step, tuple(tensor for part in inputs for tensor in part))
     return recording
 

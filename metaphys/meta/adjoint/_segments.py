@@ -30,7 +30,7 @@ class Segment:
         loop: the steps.
         sizes: how many tensors of carry, constants and batches its flat arguments have.
         pull: the vector-Jacobian product.
-        first: measurements that were made already for the first step.
+        first: the measurements of a segment of one step, if they were made already.
         recording: what the first run took from outside.
     """
 
@@ -52,18 +52,9 @@ class Segment:
 
     def run_first(self, tensors: Sequence[Tensor]) -> Flat:
         """All steps for the first time, recorded."""
-        if self.first is None:
-            with self.recording.record():
-                return self.run(tensors)
-        carry, consts, batches = self.inputs(tensors)
-        each = []
-        with self.recording.record():
-            for index, batch in enumerate(self.loop.by_step(batches)):
-                # The record has to be inside of the replay to see what it answers.
-                with self.first.replay() if index == 0 else nullcontext():
-                    carry, outputs = self.loop.step(carry, consts, batch)
-                each.append(outputs)
-        return (*carry, *(torch.stack(values) for values in zip(*each)))
+        # The record is inside of the replay, so that it sees what the replay answers.
+        with self.first.replay() if self.first else nullcontext(), self.recording.record():
+            return self.run(tensors)
 
 
 Pull = Callable[[Segment, Flat, Flat, list[int]], Sequence[Tensor]]
@@ -106,11 +97,13 @@ def run_in_segments(
     first = refuse_closed_over(loop, inputs, adjoint)
     carry, consts, batches = inputs
     each: list[Flat] = []
-    for start in range(0, loop.steps, every):
-        stop = min(start + every, loop.steps)
+    # Measurements are made already for one step: this step is a segment of its own.
+    starts = [0, *range(1 if first.taken else every, loop.steps, every)]
+    for start, stop in zip(starts, [*starts[1:], loop.steps]):
         part = tuple(batch[start:stop] for batch in batches)
         sizes = len(carry), len(consts), len(part)
-        segment = Segment(loop.part(stop - start), sizes, pull, None if start else first)
+        made = first if start == 0 and first.taken else None
+        segment = Segment(loop.part(stop - start), sizes, pull, made)
         outputs = _Apply.apply(segment, *carry, *consts, *part)
         carry = outputs[: len(carry)]
         each.append(outputs[len(carry) :])

@@ -39,9 +39,11 @@ test: $(BUILT)
 	METAPHYS_DISABLE_EXTENSION=1 $(BIN)/python -m pytest -q -n $(JOBS)
 
 bench: $(BUILT)
-	$(PIP) install --quiet -c $(VENV)/torch.txt -e '.[bench]' --no-build-isolation
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks -p no:xdist --benchmark-only \
-		--benchmark-columns=median,iqr,rounds --benchmark-sort=fullname $(BENCH_ARGS)
+	$(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[bench]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks -p no:xdist -W ignore --benchmark-only \
+		--benchmark-columns=median,iqr,rounds --benchmark-sort=fullname \
+		--benchmark-json=$(VENV)/benchmarks.json $(BENCH_ARGS)
+	$(BIN)/python benchmarks/table.py $(VENV)/benchmarks.json docs/benchmarks.md
 
 lint: $(BUILT)
 	$(BIN)/ruff check .

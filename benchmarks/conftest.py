@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 
 import pytest
 import torch
@@ -14,3 +15,20 @@ def bench_setting():
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(int(os.environ.get("METAPHYS_BENCH_THREADS", "1")))
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def setting_in_the_record(request: pytest.FixtureRequest):
+    """What a figure depends on, stored beside it."""
+    if "benchmark" in request.fixturenames:
+        benchmark = request.getfixturevalue("benchmark")
+        benchmark.extra_info["threads"] = torch.get_num_threads()
+        benchmark.extra_info["torch"] = torch.__version__
+        benchmark.extra_info["torchopt"] = _version("torchopt")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

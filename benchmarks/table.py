@@ -1,0 +1,60 @@
+"""Write ``docs/benchmarks.md`` from the JSON file that pytest-benchmark stores.
+
+``make bench`` calls it. Ratios are of medians within one run: the machine may be shared, and two
+runs do not compare.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = """# Benchmarks
+
+`make bench` times metaphys and its peers on the same work in one run, and writes this page. Medians
+and interquartile ranges in milliseconds; the ratio is the peer's median over that of metaphys, so
+above 1 the peer is slower. `copy-floor` copies as many bytes as the update has to move (15 words an
+element). Look at ratios: the machine may be shared.
+
+"""
+
+
+def table(benchmarks: list[dict[str, Any]]) -> str:
+    """The rows of one group."""
+    medians = {row["params"]["peer"]: row["stats"]["median"] for row in benchmarks}
+    lines = ["| | median, ms | interquartile range | ratio |", "|---|---|---|---|"]
+    for row in benchmarks:
+        peer, stats = row["params"]["peer"], row["stats"]
+        ratio = medians[peer] / medians["metaphys"]
+        cells = f"{1e3 * stats['median']:.2f} | {1e3 * stats['iqr']:.2f} | {ratio:.2f}"
+        lines.append(f"| {peer} | {cells} |")
+    return "\n".join(lines)
+
+
+def page(stored: dict[str, Any]) -> str:
+    """The whole page."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in stored["benchmarks"]:
+        if "peer" in (row["params"] or {}):
+            groups.setdefault(row["group"], []).append(row)
+    machine = stored["machine_info"]
+    info = stored["benchmarks"][0]["extra_info"]
+    setting = (
+        f"{machine['cpu'].get('brand_raw', machine['processor'])}, {info['threads']} thread(s), "
+        f"torch {info['torch']}, torchopt {info['torchopt']}, {stored['datetime'][:10]}, "
+        f"revision {stored['commit_info']['id'][:7]}.\n"
+    )
+    parts = [f"## {name}\n\n{table(rows)}\n" for name, rows in groups.items()]
+    return HEAD + setting + "\n" + "\n".join(parts)
+
+
+def main() -> None:
+    """Read the file named by the first argument, write the one named by the second."""
+    stored = json.loads(Path(sys.argv[1]).read_text())
+    Path(sys.argv[2]).write_text(page(stored))
+
+
+if __name__ == "__main__":
+    main()

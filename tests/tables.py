@@ -141,6 +141,24 @@ def plain_rmsprop(p, grads, lr, alpha, eps, momentum, scale):
     return p
 
 
+def plain_muon(p, grads, lr, decay, momentum):
+    """Matrices by Newton and Schulz with torch's coefficients, the rest by AdamW."""
+    m = v = torch.zeros_like(p)
+    for t, g in enumerate(grads, start=1):
+        if p.ndim != 2:
+            step, m, v = plain_adam(g, m, v, t, 0.9, 0.999, 1e-8, 0.0, lr)
+            p = p - lr * decay * p - step
+            continue
+        m = momentum * m + (1 - momentum) * g
+        ahead = momentum * m + (1 - momentum) * g
+        u, s, vh = torch.linalg.svd(ahead / ahead.norm(), full_matrices=False)
+        for _ in range(5):
+            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+        ratio = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+        p = p - lr * decay * p - lr * ratio * (u * s) @ vh
+    return p
+
+
 ADAN = {"lr": 0.1, "betas": (0.9, 0.8, 0.95)}
 # Rules that torch does not have: ours, and the same by the paper's equations.
 EQUATIONS: dict[str, tuple[Callable[[], Rule], Callable[..., torch.Tensor]]] = {
@@ -166,6 +184,10 @@ EQUATIONS: dict[str, tuple[Callable[[], Rule], Callable[..., torch.Tensor]]] = {
             p, [-g for g in grads], **ADAN, eps=1e-8, decay=0.3, prox=False
         ),
     ),
+    "muon": (
+        lambda: metaphys.muon(lr=0.1, weight_decay=0.2, momentum=0.9),
+        lambda p, grads: plain_muon(p, grads, 0.1, 0.2, 0.9),
+    ),
     "rmsprop-nesterov": (
         lambda: metaphys.rmsprop(0.01, momentum=0.9, initial_scale=0.5, nesterov=True),
         lambda p, grads: plain_rmsprop(p, grads, 0.01, 0.99, 1e-8, 0.9, 0.5),
@@ -184,6 +206,7 @@ ONE_OF_EACH = (
     "nadam",
     "lion",
     "adan-decay",
+    "muon",
 )
 """One option of each rule that has its mathematics in a state, for what takes long."""
 

@@ -16,6 +16,7 @@ from metaphys.optim.adam import adam, adamw
 from metaphys.optim.adamax import adamax
 from metaphys.optim.adan import adan
 from metaphys.optim.lion import lion
+from metaphys.optim.muon import muon
 from metaphys.optim.nadam import nadam
 from metaphys.optim.radam import radam
 from metaphys.optim.rmsprop import rmsprop
@@ -193,6 +194,17 @@ class MetaAdan(differentiable(adan)):
         >>> import torch, metaphys
         >>> net = torch.nn.Linear(2, 1)
         >>> optimizer = metaphys.MetaAdan(net, lr=0.1)
+        >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
+    """
+
+
+class MetaMuon(differentiable(muon)):
+    """Differentiable :func:`metaphys.muon` on a module.
+
+    Example:
+        >>> import torch, metaphys
+        >>> net = torch.nn.Linear(2, 1)
+        >>> optimizer = metaphys.MetaMuon(net, lr=0.1)
         >>> optimizer.step(net(torch.ones(3, 2)).pow(2).mean())
     """
 

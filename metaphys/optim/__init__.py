@@ -17,12 +17,14 @@ from metaphys.optim.classes import (
     AdamW,
     Adan,
     Lion,
+    Muon,
     NAdam,
     RAdam,
     RMSProp,
     RMSprop,
 )
 from metaphys.optim.lion import LionState, lion
+from metaphys.optim.muon import MuonState, muon
 from metaphys.optim.nadam import NAdamState, nadam
 from metaphys.optim.optimizer import Optimizer
 from metaphys.optim.radam import RAdamState, radam
@@ -49,6 +51,8 @@ __all__ = [
     "Core",
     "Lion",
     "LionState",
+    "Muon",
+    "MuonState",
     "NAdam",
     "NAdamState",
     "Optimizer",
@@ -68,6 +72,7 @@ __all__ = [
     "adan",
     "apply_updates",
     "lion",
+    "muon",
     "nadam",
     "radam",
     "rmsprop",

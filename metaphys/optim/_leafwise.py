@@ -30,7 +30,7 @@ class Leafwise(Core):
     """The NamedTuple of the state: ``count``, then one field for each moment."""
 
     scalars: tuple[str, ...] = ()
-    """The fields that hold one number for each leaf instead of a tensor of its shape."""
+    """The fields that may hold one number for a leaf instead of a tensor of its shape."""
 
     nonnegative: tuple[str, ...] = ("eps", "weight_decay")
     """The hyper-parameters that must be ≥ 0."""
@@ -116,31 +116,36 @@ class Leafwise(Core):
     ) -> tuple[Sequence[torch.Tensor], Any]:
         """The updates, to be added to the parameters, and the next state."""
         _parts.check_fits(hyper["lr"], grads)
-        count = state.count + 1
+        count, n = state.count + 1, len(grads)
         fields = dict(zip(self.state._fields[1:], state[1:]))
         shaped = {name: kept for name, kept in fields.items() if kept and name not in self.scalars}
         check_lists(grads, count, values={}, state=shaped)
-        decay, decoupled = hyper["weight_decay"], self.decoupled(hyper)
-        coupled = 0.0 if decoupled else decay
+        coupled = 0.0 if self.decoupled(hyper) else hyper["weight_decay"]
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
+        moments = list(zip(*(kept or (None,) * n for kept in fields.values())))
+        factors = list(zip(*self.factors(count, hyper))) or [()] * n
         rates = _parts.each(hyper["lr"], grads)
-        factors = list(zip(*self.factors(count, hyper))) or [()] * len(grads)
-        moments = list(zip(*(kept or (None,) * len(grads) for kept in fields.values())))
         by_dtype = {dtype: _cast_all(hyper, dtype) for dtype in {g.dtype for g in grads}}
         updates, after = [], []
-        for index, grad in enumerate(grads):
+        for i, grad in enumerate(grads):
             dtype, values = state_dtype(grad.dtype), by_dtype[grad.dtype]
-            own = tuple(factor.to(dtype) for factor in factors[index])
-            direction, new = self.leaf(grad.to(dtype), moments[index], own, values)
-            rate = cast(rates[index], dtype)
-            update = -rate * direction
-            if decoupled and not _parts.is_zero(decay):
-                param = _parts.needed(params)[index].to(dtype)
-                update = self.decayed(update, param, rate * values["weight_decay"], values)
-            updates.append(update.to(grad.dtype))
+            own = tuple(factor.to(dtype) for factor in factors[i])
+            direction, new = self.leaf(grad.to(dtype), moments[i], own, values)
+            rate = cast(rates[i], dtype)
+            param = None if params is None else params[i].to(dtype)
+            updates.append(self._moved(-rate * direction, param, rate, values).to(grad.dtype))
             after.append(new)
         columns = zip(*after) if after else [()] * len(fields)
         return updates, self.state(count, *(_kept(tuple(column)) for column in columns))
+
+    def _moved(
+        self, update: torch.Tensor, param: torch.Tensor | None, rate: Any, hyper: Mapping[str, Any]
+    ) -> torch.Tensor:
+        """The update with decoupled weight decay, where the rule has it and it is not 0."""
+        if not self.decoupled(hyper) or _parts.is_zero(hyper["weight_decay"]):
+            return update
+        (param,) = _parts.needed(None if param is None else (param,))
+        return self.decayed(update, param, rate * hyper["weight_decay"], hyper)
 
     def update_in_place(
         self, params: Tensors, grads: Tensors, state: Any, hyper: Mapping[str, Any]
@@ -156,9 +161,9 @@ def _kept(column: tuple[Any, ...]) -> tuple[Any, ...]:
 def _cast_all(hyper: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """The hyper-parameters with every tensor in the dtype that a leaf of ``dtype`` computes in."""
     wide = state_dtype(dtype)
-    return {
-        name: tuple(cast(each, wide) for each in value)
-        if name == "betas"
-        else cast(value, wide)
-        for name, value in hyper.items()
-    }  # fmt: skip
+
+    def narrowed(value: Any) -> Any:
+        return tuple(map(narrowed, value)) if isinstance(value, tuple) else cast(value, wide)
+
+    # A rate for each leaf is cast with its leaf.
+    return {name: narrowed(value) for name, value in hyper.items() if name != "lr"}

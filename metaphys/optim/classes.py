@@ -13,6 +13,7 @@ from metaphys.optim.adam import adam, adamw
 from metaphys.optim.adamax import adamax
 from metaphys.optim.adan import adan
 from metaphys.optim.lion import lion
+from metaphys.optim.muon import muon
 from metaphys.optim.nadam import nadam
 from metaphys.optim.optimizer import Optimizer
 from metaphys.optim.radam import radam
@@ -131,6 +132,15 @@ class Adan(stateful(adan)):
     Example:
         >>> import torch, metaphys
         >>> optimizer = metaphys.Adan(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
+    """
+
+
+class Muon(stateful(muon)):
+    """Stateful :func:`metaphys.muon`; parameters that are no matrices take AdamW's step.
+
+    Example:
+        >>> import torch, metaphys
+        >>> optimizer = metaphys.Muon(torch.nn.Linear(2, 1).parameters(), lr=1e-2)
     """
 
 

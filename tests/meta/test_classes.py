@@ -25,10 +25,11 @@ BOUND = {
     "nadam": (metaphys.nadam, metaphys.NAdam, metaphys.MetaNAdam, torch.optim.NAdam),
     "lion": (metaphys.lion, metaphys.Lion, metaphys.MetaLion, None),
     "adan": (metaphys.adan, metaphys.Adan, metaphys.MetaAdan, None),
+    "muon": (metaphys.muon, metaphys.Muon, metaphys.MetaMuon, torch.optim.Muon),
 }
 bound = pytest.mark.parametrize("name", BOUND)
 
-# TorchOpt's positional order for its own, torch's for NAdam, the authors' for Lion and Adan.
+# TorchOpt's positional order for its own, else torch's, else the authors'.
 ORDER = {
     "adam": ["lr", "betas", "eps", "weight_decay"],
     "adamw": ["lr", "betas", "eps", "weight_decay"],
@@ -40,7 +41,9 @@ ORDER = {
     "nadam": ["lr", "betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay"],
     "lion": ["lr", "betas", "weight_decay"],
     "adan": ["lr", "betas", "eps", "weight_decay"],
-}
+    "muon": ["lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps", "ns_steps",
+             "adjust_lr_fn"],
+}  # fmt: skip
 
 
 def _arguments(form) -> dict[str, inspect.Parameter]:
@@ -85,8 +88,10 @@ def _other(parameter):
     default = parameter.default
     if isinstance(default, bool):
         return not default
-    if default is None:  # mask
-        return True
+    if default is None:
+        return "match_rms_adamw" if parameter.name == "adjust_lr_fn" else True  # mask
+    if type(default) is int:
+        return default + 1
     return tuple(0.5 for _ in default) if isinstance(default, tuple) else 0.3
 
 

@@ -10,13 +10,11 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 import metaphys
+from metaphys.optim._leafwise import Leafwise
 from tests.tables import ONE_OF_EACH, RULES, SHARED, assert_near, state_of
 
-LEAFWISE = [name for name in RULES if RULES[name]().core.__module__.endswith(
-    tuple(f".{each}" for each in ("adadelta", "adagrad", "adamax", "adan", "lion", "nadam",
-                                  "radam", "rmsprop"))
-)]  # fmt: skip
-SHAPES = ((2,), ())
+LEAFWISE = [name for name in RULES if isinstance(RULES[name]().core, Leafwise)]
+SHAPES = ((1, 2), ())
 # Values a state may have: square sums and norms are positive, and above the mean's square.
 POSITIVE = ("nu", "max_nu", "total", "delta", "norm")
 

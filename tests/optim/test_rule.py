@@ -238,6 +238,9 @@ OUT_OF_RANGE = {
     "momentum_decay": [-0.1, "x"],
     "decoupled_weight_decay": [1, "yes"],
     "no_prox": [None],
+    "ns_coefficients": [1.0, (1.0, 2.0), None],
+    "ns_steps": [-1, 100, 2.0, True],
+    "adjust_lr_fn": ["mine", 1],
     "betas[2]": [(0.9, 0.9, 1.0), (0.9, 0.9, -0.1)],
 }
 REFUSALS = [
@@ -255,6 +258,8 @@ REFUSALS = [
         metaphys.radam: ("betas[0]", "eps", "decoupled_weight_decay"),
         metaphys.nadam: ("betas[1]", "momentum_decay", "decoupled_weight_decay"),
         metaphys.lion: ("lr", "betas", "weight_decay", "maximize"),
+        metaphys.muon: ("lr", "weight_decay", "momentum", "nesterov", "ns_coefficients", "eps",
+                        "ns_steps", "adjust_lr_fn", "betas", "maximize"),
         metaphys.adan: ("betas[2]", "eps", "no_prox", "maximize"),
     }.items()
     for argument in arguments

@@ -214,6 +214,27 @@ def test_adam_over_its_whole_range(lr, b1, b2, eps, weight_decay):
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 
 
+@given(lr=positive, a=unit, b=unit, eps=st.floats(1e-8, 1.0), weight_decay=unit)
+@settings(quick, max_examples=10)
+def test_the_other_rules_over_their_whole_range(lr, a, b, eps, weight_decay):
+    common = {"lr": lr, "eps": eps, "weight_decay": weight_decay}
+    betas = {"betas": (a, b)}
+    table = {
+        "rmsprop": (torch.optim.RMSprop, {"alpha": a, "momentum": b}),
+        "adagrad": (torch.optim.Adagrad, {"lr_decay": a, "initial_accumulator_value": b}),
+        "adadelta": (torch.optim.Adadelta, {"rho": a}),
+        "adamax": (torch.optim.Adamax, betas),
+        "radam": (torch.optim.RAdam, betas),
+        "nadam": (torch.optim.NAdam, {**betas, "momentum_decay": a}),
+    }
+    params, grads = _problem(torch.float64, missing=False)
+    for name, (peer, own) in table.items():
+        found = FORMS["functional"](getattr(metaphys, name)(**common, **own), params, grads[:7])
+        make = lambda p, peer=peer, own=own: peer(p, **common, **own)  # noqa: E731
+        expected = stateful(None, params, grads[:7], make=make)
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+
+
 NAN, INF = float("nan"), float("inf")
 OUT_OF_RANGE = {
     "lr": [-0.1, NAN, INF, -1, "0.1", None, True, [0.1, -0.1], {"a": -1.0}],

@@ -40,10 +40,10 @@ def refuse_closed_over(loop: Loop, inputs: Inputs, adjoint: str) -> Recording:
         batch = tensors[sizes[0] + sizes[1] :]
         outputs = loop.step(carry, consts, tuple(each[0] for each in batch))
         for tensor in (*outputs[0], *outputs[1]):
-            if any(each.requires_grad for each in _unwrapped(tensor)):
-                _refuse("requires a gradient", adjoint)
+            if is_tracked(tensor):
+                refuse_closure("requires a gradient", adjoint)
             if any(level <= depth for level in _dims(tensor)):
-                _refuse("is mapped by vmap", adjoint)
+                refuse_closure("is mapped by vmap", adjoint)
 
     recording = Recording(random=False)
     with torch.enable_grad(), recording.record(), random_untouched():
@@ -75,6 +75,11 @@ def _vmap(function: Callable[..., None], in_dims: tuple[int | None, ...]) -> Cal
     return mapped
 
 
+def is_tracked(tensor: Tensor) -> bool:
+    """Whether autograd, or any level of torch.func, may ask for a derivative by it."""
+    return any(each.requires_grad for each in _unwrapped(tensor))
+
+
 def _unwrapped(tensor: Tensor) -> Iterator[Tensor]:
     """The tensor, and what is inside of each wrapper of torch.func around it."""
     yield tensor
@@ -92,7 +97,8 @@ def _dims(tensor: Tensor) -> dict[int, int]:
     }
 
 
-def _refuse(what: str, adjoint: str) -> NoReturn:
+def refuse_closure(what: str, adjoint: str) -> NoReturn:
+    """Refuse a loss that closes over a tensor that ``what``."""
     refuse(
         "loss_fn",
         expected=f"a function of its arguments alone under adjoint={adjoint}",

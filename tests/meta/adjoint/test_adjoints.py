@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, vmap
 
 import metaphys
-from metaphys.meta.adjoint import Checkpoint, Full, Mixed, OneStep, Truncated
+from metaphys.meta.adjoint import Checkpoint, Forward, Full, Mixed, OneStep, Truncated
 from metaphys.physics import OscillatorArray, PhysicsAware, SimulatedDevice, WithNoise
 from tests.tables import ONE_OF_EACH, RULES, slope
 
@@ -166,6 +166,92 @@ def test_forward_mode(adjoint):
     same(jacfwd(by_rate)(rate), grad(by_rate)(rate))
     same(jacfwd(grad(by_rate))(rate), jacrev(grad(by_rate))(rate))
     same(jacfwd(jacfwd(by_rate))(rate), grad(grad(by_rate))(rate))
+
+
+# Forward ------------------------------------------------------------------------------------
+
+SCALARS = ("decay", "lr", "b1", "b2", "target")
+
+
+def of_scalars(adjoint: Any):
+    """The outer loss as a function of the constants alone."""
+    inputs = with_rates()
+    return (
+        lambda x: outer({**inputs, **x}, learned, adjoint),
+        {name: inputs[name] for name in SCALARS},
+    )
+
+
+def test_forward_is_the_same_derivative():
+    torch.manual_seed(1)
+    full, scalars = of_scalars(Full())
+    torch.manual_seed(1)
+    forward, _ = of_scalars(Forward())
+    expected = gradients(full, scalars)
+    same(gradients(forward, scalars), expected)
+    same(grad(forward)(scalars), expected)
+    tasks = {name: torch.stack([t, 0.9 * t]) for name, t in scalars.items()}
+    same(vmap(grad(forward))(tasks), vmap(grad(full))(tasks))
+    same(grad(lambda x: vmap(forward)(x).sum())(tasks), vmap(grad(full))(tasks))
+    same(jacfwd(forward)(scalars), expected)
+
+
+def test_forward_has_no_second_derivative_and_says_so():
+    forward, scalars = of_scalars(Forward())
+
+    def once(x):
+        return grad(forward)(x)["lr"]
+
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        grad(once)(scalars)
+    rate = scalars["lr"].clone().requires_grad_()
+    value = forward({**scalars, "lr": rate})
+    (first,) = torch.autograd.grad(value, rate, create_graph=True)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(first, rate)
+
+
+@pytest.mark.parametrize("name, argument", [("w", "params"), ("batch", "batches")])
+def test_forward_takes_a_constant_start_and_data(name, argument):
+    inputs = with_rates()
+    with pytest.raises(ValueError, match=f"`{argument}`"):
+        grad(lambda x: outer({**inputs, name: x}, learned, Forward()))(inputs[name])
+
+
+@pytest.mark.parametrize("way", ["autograd", "grad", "grad-of-grad", "vmap-grad", "grad-vmap"])
+def test_forward_refuses_what_is_closed_over(way):
+    def end(hidden):
+        def loss(p, rate):
+            return ((p - hidden) ** 2).sum()
+
+        rule = metaphys.sgd(lr=torch.tensor(0.1, requires_grad=True))
+        return metaphys.unroll(loss, rule, torch.zeros(()), steps=3, adjoint=Forward()).params
+
+    with pytest.raises(ValueError, match=r"`loss_fn`.*closes over.*`meta=`"):
+        ASKED[way](end)
+
+
+def test_forward_measures_once_and_draws_once():
+    array = OscillatorArray(2)
+    device = WithNoise(SimulatedDevice(array), 0.1, seed=3)
+    pat = PhysicsAware(device, array)
+    start = array.init_controls(generator=torch.Generator().manual_seed(1))
+
+    def loss(controls, drive):
+        return pat(torch.nn.functional.dropout(drive, 0.5), controls).square().mean()
+
+    def end(rates, adjoint):
+        torch.manual_seed(7)
+        rule = metaphys.sgd(lr=rates[0], momentum=rates[1])
+        drive = torch.ones(4, 2)
+        return metaphys.unroll(loss, rule, start, steps=3, meta=drive, adjoint=adjoint).losses.sum()
+
+    rates = torch.tensor([0.1, 0.5])
+    found = grad(lambda r: end(r, Forward()))(rates)
+    assert device.calls == 3 * 4
+    device = WithNoise(SimulatedDevice(array), 0.1, seed=3)
+    pat = PhysicsAware(device, array)
+    same(found, grad(lambda r: end(r, Full()))(rates))
 
 
 # The windows -------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def adam(
         >>> from metaphys import ops
         >>> g = [torch.tensor([3.0])]
         >>> zero = [torch.zeros(1)]
-        >>> u, m, v = ops.adam(g, zero, zero, torch.tensor([1]), b1=0.9, b2=0.999, eps=0.0)
+        >>> u, m, v = ops.adam(g, zero, zero, torch.tensor([1]), b1=0.5, b2=0.75, eps=0.0)
         >>> u[0]
         tensor([1.])
     """

@@ -107,7 +107,7 @@ class Loop:
     def step(self, carry: Flat, consts: Flat, batch: Flat) -> tuple[Flat, Flat]:
         """One step: the next carry, and what the step puts out."""
         meta, hyper = self.split_consts(consts)
-        grads, loss = torch.func.grad_and_value(self.loss)(self.split_carry(carry)[0], meta, batch)
+        grads, loss = grad_and_value(self.loss)(self.split_carry(carry)[0], meta, batch)
         return self.advance(carry, grads, loss, hyper)
 
     def loss(self, params: Flat, meta: Flat, batch: Flat) -> Tensor:
@@ -151,6 +151,25 @@ class Loop:
         """Meta-parameters, tensor hyper-parameters."""
         n = len(self.meta)
         return consts[:n], consts[n:]
+
+
+def grad_and_value(function: Callable[..., Tensor], *, every: bool = False) -> Callable[..., Any]:
+    """The gradient of ``function`` by its first argument, or by ``every`` one, and its value.
+
+    ``torch.func.grad`` always builds the graph of the backward pass; here there is none where
+    gradients are not enabled, as in the recomputation of a segment.
+    """
+
+    def both(*given: Any) -> tuple[Any, Tensor]:
+        if torch.is_grad_enabled():
+            argnums = tuple(range(len(given))) if every else 0
+            return torch.func.grad_and_value(function, argnums=argnums)(*given)
+        first = given if every else given[:1]
+        value, pullback = torch.func.vjp(lambda *x: function(*x, *given[len(x) :]), *first)[:2]
+        grads = pullback(torch.ones_like(value), retain_graph=False, create_graph=False)
+        return (grads if every else grads[0]), value
+
+    return both
 
 
 def stacked(each: Sequence[Flat]) -> Flat:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from metaphys._replay import Recording
-from metaphys.meta._loop import Flat, Inputs, Loop, Outputs
+from metaphys.meta._loop import Flat, Inputs, Loop, Outputs, grad_and_value
 from metaphys.meta.adjoint._base import Adjoint
 from metaphys.meta.adjoint._segments import Segment, check_every, floats, of_some, run_in_segments
 
@@ -95,7 +95,7 @@ def _recompute(segment: Segment, carry: Flat, consts: Flat, batches: Flat) -> li
             recording = Recording()
             with recording.record():
                 params = loop.split_carry(carry)[0]
-                grads, loss = torch.func.grad_and_value(loop.loss)(params, meta, batch)
+                grads, loss = grad_and_value(loop.loss)(params, meta, batch)
             steps.append(_Step(carry, batch, grads, loss, recording))
     return steps
 
@@ -160,9 +160,9 @@ class _Sweep:
             return self.loop.loss(tuple(values[:a]), tuple(values[a:b]), tuple(values[b:]))
 
         rest = tuple(given[place] for place in places[self.n :])
-        gradient = torch.func.grad(loss, argnums=tuple(range(len(places))))
+        gradient = grad_and_value(loss, every=True)
         with step.recording.replay():
-            values, slopes = torch.func.jvp(lambda *p: gradient(*p, *rest), params, on_grads)[:2]
+            values, slopes = torch.func.jvp(lambda *p: gradient(*p, *rest)[0], params, on_grads)[:2]
         # The loss is an output too: its own gradient comes for nothing.
         found = [slope + on_loss * value for value, slope in zip(values, slopes)]
         self.on_carry[: self.n] = [a + b for a, b in zip(self.on_carry, found[: self.n])]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from metaphys._errors import check
 from metaphys._tree import flatten, unflatten
@@ -107,7 +108,9 @@ class Loop:
     def step(self, carry: Flat, consts: Flat, batch: Flat) -> tuple[Flat, Flat]:
         """One step: the next carry, and what the step puts out."""
         meta, hyper = self.split_consts(consts)
-        grads, loss = grad_and_value(self.loss)(self.split_carry(carry)[0], meta, batch)
+        grads, loss = grad_and_value(self.loss, lean=is_plain((*carry, *consts)))(
+            self.split_carry(carry)[0], meta, batch
+        )
         return self.advance(carry, grads, loss, hyper)
 
     def loss(self, params: Flat, meta: Flat, batch: Flat) -> Tensor:
@@ -153,15 +156,26 @@ class Loop:
         return consts[:n], consts[n:]
 
 
-def grad_and_value(function: Callable[..., Tensor], *, every: bool = False) -> Callable[..., Any]:
+def is_plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether nobody differentiates here: no gradients enabled, nothing of torch.func around."""
+    return not (
+        torch.is_grad_enabled()
+        or torch._C._are_functorch_transforms_active()
+        or any(is_functorch_wrapped_tensor(tensor) for tensor in tensors)
+    )
+
+
+def grad_and_value(
+    function: Callable[..., Tensor], *, lean: bool, every: bool = False
+) -> Callable[..., Any]:
     """The gradient of ``function`` by its first argument, or by ``every`` one, and its value.
 
-    ``torch.func.grad`` always builds the graph of the backward pass; here there is none where
-    gradients are not enabled, as in the recomputation of a segment.
+    ``torch.func.grad`` always builds the graph of the backward pass; ``lean`` builds none. That is
+    for where :func:`is_plain` holds: elsewhere the pullback would outlive its level.
     """
 
     def both(*given: Any) -> tuple[Any, Tensor]:
-        if torch.is_grad_enabled():
+        if not lean:
             argnums = tuple(range(len(given))) if every else 0
             return torch.func.grad_and_value(function, argnums=argnums)(*given)
         first = given if every else given[:1]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from metaphys._replay import Recording
-from metaphys.meta._loop import Flat, Inputs, Loop, Outputs, grad_and_value
+from metaphys.meta._loop import Flat, Inputs, Loop, Outputs, grad_and_value, is_plain
 from metaphys.meta.adjoint._base import Adjoint
 from metaphys.meta.adjoint._segments import Segment, check_every, floats, of_some, run_in_segments
 
@@ -86,6 +86,7 @@ def _pull(segment: Segment, tensors: Flat, cotangents: Flat, wanted: list[int]) 
 def _recompute(segment: Segment, carry: Flat, consts: Flat, batches: Flat) -> list[_Step]:
     loop = segment.loop
     meta, hyper = loop.split_consts(consts)
+    lean = is_plain((*carry, *consts, *batches))
     steps: list[_Step] = []
     with segment.recording.replay():
         for batch in loop.by_step(batches):
@@ -95,7 +96,7 @@ def _recompute(segment: Segment, carry: Flat, consts: Flat, batches: Flat) -> li
             recording = Recording()
             with recording.record():
                 params = loop.split_carry(carry)[0]
-                grads, loss = grad_and_value(loop.loss)(params, meta, batch)
+                grads, loss = grad_and_value(loop.loss, lean=lean)(params, meta, batch)
             steps.append(_Step(carry, batch, grads, loss, recording))
     return steps
 
@@ -108,6 +109,7 @@ class _Sweep:
 
     def __init__(self, loop: Loop, consts: Flat, after: Flat, wanted: set[int]) -> None:
         self.loop, self.consts = loop, consts
+        self.lean = is_plain((*after, *consts))
         self.on_carry = list(after)
         self.on_consts = [torch.zeros_like(const) for const in consts]
         self.n, self.m = len(loop.params), len(loop.meta)
@@ -160,7 +162,7 @@ class _Sweep:
             return self.loop.loss(tuple(values[:a]), tuple(values[a:b]), tuple(values[b:]))
 
         rest = tuple(given[place] for place in places[self.n :])
-        gradient = grad_and_value(loss, every=True)
+        gradient = grad_and_value(loss, lean=self.lean, every=True)
         with step.recording.replay():
             values, slopes = torch.func.jvp(lambda *p: gradient(*p, *rest)[0], params, on_grads)[:2]
         # The loss is an output too: its own gradient comes for nothing.

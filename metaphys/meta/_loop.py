@@ -108,9 +108,8 @@ class Loop:
     def step(self, carry: Flat, consts: Flat, batch: Flat) -> tuple[Flat, Flat]:
         """One step: the next carry, and what the step puts out."""
         meta, hyper = self.split_consts(consts)
-        grads, loss = grad_and_value(self.loss, lean=is_plain((*carry, *consts)))(
-            self.split_carry(carry)[0], meta, batch
-        )
+        gradient = grad_and_value(self.loss, lean=is_plain((*carry, *consts, *batch)))
+        grads, loss = gradient(self.split_carry(carry)[0], meta, batch)
         return self.advance(carry, grads, loss, hyper)
 
     def loss(self, params: Flat, meta: Flat, batch: Flat) -> Tensor:

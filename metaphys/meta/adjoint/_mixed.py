@@ -72,21 +72,21 @@ class _Step:
 
 
 def _pull(segment: Segment, tensors: Flat, cotangents: Flat, wanted: list[int]) -> Sequence[Tensor]:
-    carry, consts, batches = segment.inputs(tensors)
+    inputs, lean = segment.inputs(tensors), is_plain((*tensors, *cotangents))
+    carry, consts, _ = inputs
     after, each = cotangents[: len(carry)], cotangents[len(carry) :]
-    sweep = _Sweep(segment.loop, consts, after, set(wanted))
+    sweep = _Sweep(segment.loop, consts, after, set(wanted), lean)
     on_batches: list[list[Tensor]] = []
-    for index, step in reversed(list(enumerate(_recompute(segment, carry, consts, batches)))):
+    for index, step in reversed(list(enumerate(_recompute(segment, inputs, lean)))):
         on_batches.append(sweep.back(step, tuple(values[index] for values in each)))
     found = [*sweep.on_carry, *sweep.on_consts]
     found += [torch.stack(values[::-1]) for values in zip(*on_batches)]
     return [found[index] for index in wanted]
 
 
-def _recompute(segment: Segment, carry: Flat, consts: Flat, batches: Flat) -> list[_Step]:
-    loop = segment.loop
+def _recompute(segment: Segment, inputs: Inputs, lean: bool) -> list[_Step]:
+    loop, (carry, consts, batches) = segment.loop, inputs
     meta, hyper = loop.split_consts(consts)
-    lean = is_plain((*carry, *consts, *batches))
     steps: list[_Step] = []
     with segment.recording.replay():
         for batch in loop.by_step(batches):
@@ -107,9 +107,9 @@ class _Sweep:
     Where a tensor has no derivative, or none is wanted, its place holds anything.
     """
 
-    def __init__(self, loop: Loop, consts: Flat, after: Flat, wanted: set[int]) -> None:
+    def __init__(self, loop: Loop, consts: Flat, after: Flat, wanted: set[int], lean: bool) -> None:
         self.loop, self.consts = loop, consts
-        self.lean = is_plain((*after, *consts))
+        self.lean = lean
         self.on_carry = list(after)
         self.on_consts = [torch.zeros_like(const) for const in consts]
         self.n, self.m = len(loop.params), len(loop.meta)

@@ -27,6 +27,10 @@ class Checkpoint(Adjoint):
     ``every`` steps; time: one more forward pass. Derivatives of second order are right; they keep
     the graph of the first-order pass. In forward mode it is :class:`Full`.
 
+    The memory is saved by ``backward`` and ``torch.autograd.grad``, around ``vmap`` too.
+    ``torch.func.grad`` asks for a graph of the backward pass and keeps it until it returns: right,
+    but no smaller than :class:`Full`.
+
     Args:
         every: steps in a segment; ``None`` for √k.
 

@@ -6,7 +6,7 @@
 #       format_name: percent
 # ---
 
-# ruff: noqa: D100, D101, D103
+# ruff: noqa: D100, D101
 
 # %% [markdown]
 # # MAML on the tabular MDP

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from metaphys._errors import check
+from metaphys.rl import Config as RLConfig
 from metaphys.training import Config
 
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
@@ -164,11 +165,54 @@ class Report(Command):
         print(f"report: {write_report(self.run_dirs, self.output)}")
 
 
+class RLOptions(RLConfig):
+    """The experiment."""
+
+    def __post_init__(self) -> None:
+        # Checked in checked(): see Options.
+        pass
+
+    def checked(self) -> RLConfig:
+        """The configuration.
+
+        Raises:
+            ValueError: an option is out of range.
+        """
+        return RLConfig(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RL(Command):
+    """Meta-reinforcement learning on the tabular MDP, all tasks in one batch."""
+
+    options: tyro.conf.OmitArgPrefixes[RLOptions] = field(default_factory=RLOptions)
+
+    run_dir: Path = Path("runs/rl")
+    """Where figures and pictures go; those of an earlier run are replaced."""
+
+    quick: Flag = False
+    """So little of it that the figures mean nothing: to see that it runs."""
+
+    def run(self) -> None:
+        """Train, judge, draw."""
+        from metaphys.cli._progress import shown
+        from metaphys.cli._tables import print_pairs, returns
+        from metaphys.rl import run
+
+        config = self.options.checked()
+        config = config.quick() if self.quick else config
+        with shown() as progress:
+            summary = run(config, self.run_dir, progress)
+        print_pairs(returns(summary))
+        print(f"\npictures: {self.run_dir / 'pictures'}")
+
+
 COMMANDS = (
     Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[MetaTrain, tyro.conf.subcommand("meta-train")]
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[RL, tyro.conf.subcommand("rl")]
 )
 DESCRIPTION = "Differentiable meta-optimization for networks whose layers are physical systems."
 STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)

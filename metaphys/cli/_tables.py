@@ -35,3 +35,15 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in found)
     for name, value in found:
         print(f"{name:<{width}}  {value}")
+
+
+def returns(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What ``metaphys rl`` prints: the lines to compare with, and every method after adapting."""
+    found = {**summary["lines"], **{n: m["after"] for n, m in summary["methods"].items()}}
+    return [(name, _return(value)) for name, value in found.items()]
+
+
+def _return(estimate: Mapping[str, Any]) -> str:
+    half = estimate.get("half")
+    interval = "" if half is None else f" ± {half:.2f}"
+    return f"{estimate['mean']:.2f}{interval}"

@@ -83,7 +83,12 @@ def sample_tasks(
 
 
 def draw(n: int, trajs: int, steps: int, generator: torch.Generator | None = None) -> Draws:
-    """The random numbers that :func:`rollout` needs for ``trajs`` trajectories on ``n`` tasks."""
+    """The random numbers that :func:`rollout` needs for ``trajs`` trajectories on ``n`` tasks.
+
+    Example:
+        >>> [tuple(each.shape) for each in draw(3, trajs=2, steps=10)]
+        [(10, 3, 2), (10, 3, 2), (10, 3, 2)]
+    """
     shape = (steps, n, trajs)
     return Draws(
         torch.rand(shape, generator=generator),

@@ -42,7 +42,12 @@ class Adapted:
 
 
 def draw_rounds(n: int, rounds: int, generator: torch.Generator | None = None) -> list[Draws]:
-    """The random numbers of :data:`TRAJS` trajectories on ``n`` tasks, in ``rounds`` parts."""
+    """The random numbers of :data:`TRAJS` trajectories on ``n`` tasks, in ``rounds`` parts.
+
+    Example:
+        >>> len(draw_rounds(3, rounds=4))
+        4
+    """
     expected = f"a divisor of {TRAJS}, the number of trajectories"
     check(rounds >= 1 and TRAJS % rounds == 0, "rounds", expected=expected, got=rounds)
     return [draw(n, TRAJS // rounds, HORIZON, generator) for _ in range(rounds)]

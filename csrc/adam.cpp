@@ -39,6 +39,7 @@ METAPHYS_INLINE void forward(const Forward& a, int64_t begin, int64_t end) {
   const S b1 = a.k.b1, b2 = a.k.b2, a1 = 1.0 - a.k.b1, a2 = 1.0 - a.k.b2;
   const S eps = a.k.eps, eps_root = a.k.eps_root;
   const S over_c2 = a.c.over_c2, top = a.k.scale * a.c.over_c1;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S gi = static_cast<S>(g[i]);
     const S mi = b1 * m[i] + a1 * gi;
@@ -74,6 +75,7 @@ METAPHYS_INLINE void backward(const Backward& a, int64_t begin, int64_t end) {
   const S eps = a.k.eps, eps_root = a.k.eps_root;
   const S over_c2 = a.c.over_c2, half_over_c2 = 0.5 * a.c.over_c2;
   const S top = a.k.scale * a.c.over_c1;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S root = std::sqrt(v1[i] * over_c2 + eps_root);
     const S over = S(1) / (root + eps);
@@ -109,6 +111,7 @@ METAPHYS_INLINE void in_place(const InPlace& a, int64_t begin, int64_t end) {
   const S sign = a.maximize ? -1.0 : 1.0;
   const S coupled = a.decoupled ? 0.0 : a.weight_decay;
   const S shrink = a.decoupled ? a.k.scale * a.weight_decay : 0.0;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S pi = static_cast<S>(p[i]);
     const S gi = sign * static_cast<S>(g[i]) + coupled * pi;

@@ -15,6 +15,15 @@
 #else
 #define METAPHYS_CLONES
 #endif
+// The arrays of a kernel never overlap. GCC forgets __restrict where it inlines, gives up on more than
+// ten run-time checks for aliasing and would leave the loop scalar: 7 times slower.
+#if defined(__clang__)
+#define METAPHYS_NO_ALIAS _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define METAPHYS_NO_ALIAS _Pragma("GCC ivdep")
+#else
+#define METAPHYS_NO_ALIAS
+#endif
 #define METAPHYS_INLINE inline __attribute__((always_inline))
 
 namespace metaphys {

@@ -20,6 +20,7 @@ METAPHYS_INLINE void forward(const Forward& a, int64_t begin, int64_t end) {
   T* __restrict u = static_cast<T*>(a.u);
   const S scale = a.scale;
   if (!a.traced) {
+    METAPHYS_NO_ALIAS
     for (int64_t i = begin; i < end; ++i) u[i] = static_cast<T>(scale * static_cast<S>(g[i]));
     return;
   }
@@ -27,6 +28,7 @@ METAPHYS_INLINE void forward(const Forward& a, int64_t begin, int64_t end) {
   S* __restrict b1 = static_cast<S*>(a.b1);
   const S momentum = a.momentum, keep = a.keep;
   const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S gi = static_cast<S>(g[i]);
     const S bi = momentum * b[i] + keep * gi;
@@ -49,6 +51,7 @@ METAPHYS_INLINE void backward(const Backward& a, int64_t begin, int64_t end) {
   T* __restrict dg = static_cast<T*>(a.dg);
   const S scale = a.scale;
   if (!a.traced) {
+    METAPHYS_NO_ALIAS
     for (int64_t i = begin; i < end; ++i) dg[i] = static_cast<T>(scale * static_cast<S>(cu[i]));
     return;
   }
@@ -56,6 +59,7 @@ METAPHYS_INLINE void backward(const Backward& a, int64_t begin, int64_t end) {
   S* __restrict db = static_cast<S*>(a.db);
   const S momentum = a.momentum, keep = a.keep;
   const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S c = static_cast<S>(cu[i]);
     const S total = cb[i] + on_b * c;
@@ -79,6 +83,7 @@ METAPHYS_INLINE void in_place(const InPlace& a, int64_t begin, int64_t end) {
   const S sign = a.maximize ? -1.0 : 1.0;
   const S decay = a.weight_decay, scale = a.scale;
   if (!a.traced) {
+    METAPHYS_NO_ALIAS
     for (int64_t i = begin; i < end; ++i) {
       const S pi = static_cast<S>(p[i]);
       p[i] = static_cast<T>(pi + scale * (sign * static_cast<S>(g[i]) + decay * pi));
@@ -88,6 +93,7 @@ METAPHYS_INLINE void in_place(const InPlace& a, int64_t begin, int64_t end) {
   S* __restrict b = static_cast<S*>(a.b);
   const S momentum = a.momentum, keep = a.keep;
   const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S pi = static_cast<S>(p[i]);
     const S gi = sign * static_cast<S>(g[i]) + decay * pi;

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "physics": GROUND | {"diff"},
     "nn": GROUND | {"diff", "physics"},
     "data": GROUND,
-    "rl": GROUND | {"ops", "optim", "meta"},
+    "rl": GROUND | {"ops", "optim"},
 }
 """What each layer may see of metaphys; itself always."""
 

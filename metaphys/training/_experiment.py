@@ -16,7 +16,7 @@ from metaphys.training import _outer
 from metaphys.training._adaptation import squared_error
 from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
-from metaphys.training._judge import Recipe, Verdict, judge, sweep
+from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, sweep
 from metaphys.training._outer import Loop
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, build
 from metaphys.training._progress import Progress
@@ -45,10 +45,13 @@ class Experiment:
         config: what to do.
         run: where to store it.
         progress: what a person sees meanwhile.
+        grid: the rates that the rivals' fine-tuning is tuned over.
     """
 
-    def __init__(self, config: Config, run: RunDirectory, progress: Progress) -> None:
-        self.problem = build(config)
+    def __init__(
+        self, config: Config, run: RunDirectory, progress: Progress, grid: Grid = GRID
+    ) -> None:
+        self.problem, self.grid = build(config), grid
         self.config, self.run, self.progress = config, run, progress
         self.units = held_out_units(config)
         self.curves: dict[str, dict[str, list[float]]] = {}
@@ -125,7 +128,7 @@ class Experiment:
             for done, (name, start) in enumerate(
                 {"in silico": starts["nominal"], "population start": starts["rival"]}.items(), 1
             ):
-                tuned[name], tried = sweep(problem, start, VALIDATION)
+                tuned[name], tried = sweep(problem, start, VALIDATION, self.grid)
                 sweeps[name] = {"chosen": tuned[name].name, "sweep": tried}
                 advance(done)
 
@@ -179,13 +182,16 @@ def learned_recipe(learned: dict[str, Any]) -> Recipe:
     return Recipe("learned step sizes", _outer.learned_rules(learned["rates"]), squared_error)
 
 
-def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+def meta_train(
+    config: Config, run: RunDirectory, progress: Progress, *, grid: Grid = GRID
+) -> list[dict[str, Any]]:
     """Run the whole experiment into a run directory, or what is left of it.
 
     Args:
         config: what to do.
         run: where; what is stored there already is not computed again.
         progress: what a person sees meanwhile.
+        grid: the rates that the rivals' fine-tuning is tuned over.
 
     Returns:
         The rows of ``metrics.csv``.
@@ -206,7 +212,7 @@ def meta_train(config: Config, run: RunDirectory, progress: Progress) -> list[di
         FileNotFoundError: `root` ...
     """
     torch.set_num_threads(config.threads)
-    experiment = Experiment(config, run, progress)
+    experiment = Experiment(config, run, progress, grid)
     starts = experiment.learn()
     save_model(run.path / "model.safetensors", config, starts["meta"])
     rows, sweeps = experiment.compare(starts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,10 @@ def _adapted(
     return torch.vmap(one, randomness="different")(start, *samples)
 
 
-GRID: dict[tuple[str, str], tuple[float, ...]] = {
+Grid = Mapping[tuple[str, str], Sequence[float]]
+"""Rates by optimizer and loss."""
+
+GRID: Grid = {
     ("SGD", "cross entropy"): (0.5, 1, 2, 3, 5, 8, 12, 20, 30),
     ("SGD", "squared error"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
     ("Adam", "cross entropy"): (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
@@ -123,11 +126,11 @@ def fine_tuning(optimizer: str, loss: str, lr: float) -> Recipe:
 
 
 def sweep(
-    problem: Problem, start: Params, units: Sequence[int], draws: int = 2
+    problem: Problem, start: Params, units: Sequence[int], grid: Grid = GRID, draws: int = 2
 ) -> tuple[Recipe, list[dict[str, Any]]]:
-    """The best of :data:`GRID` on validation units and validation images, and all of it."""
+    """The best of ``grid`` on validation units and validation images, and all of it."""
     tried: list[dict[str, Any]] = []
-    for (optimizer, loss), rates in GRID.items():
+    for (optimizer, loss), rates in grid.items():
         for lr in rates:
             recipe = fine_tuning(optimizer, loss, lr)
             reached = [

@@ -59,15 +59,13 @@ def float32(laboratory: None):
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
-def few_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep of one rate."""
-    grid = {("SGD", "cross entropy"): (1.0,)}
-    monkeypatch.setattr("metaphys.training._judge.GRID", grid)
+FEW_RATES = {("SGD", "cross entropy"): (1.0,)}
+"""A sweep of one rate."""
 
 
 def run(path: Path, config: Config = TINY, **options: bool) -> list[dict[str, Any]]:
-    return meta_train(config, RunDirectory(path, config.to_json(), **options), Silent())
+    directory = RunDirectory(path, config.to_json(), **options)
+    return meta_train(config, directory, Silent(), grid=FEW_RATES)
 
 
 def test_losses_equal_torchs_and_their_formula() -> None:
@@ -196,7 +194,7 @@ def test_judge_counts_calls_and_gives_a_unit_the_same_alone_and_in_a_fleet() -> 
     assert judge(problem, [20_000], problem.initial, test).device_calls == 0
 
 
-def test_a_run_leaves_all_its_files_and_every_method(tmp_path: Path, few_rates: None) -> None:
+def test_a_run_leaves_all_its_files_and_every_method(tmp_path: Path) -> None:
     rows = run(tmp_path / "run")
     methods = list(dict.fromkeys(row["method"] for row in rows))
     assert methods == [
@@ -227,7 +225,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
-    tmp_path: Path, few_rates: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(tmp_path / "whole")
     calls = 0
@@ -256,21 +254,19 @@ def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
 KILLED = """
 import sys, torch
 from pathlib import Path
-from tests.training.test_experiment import TINY, Silent, RunDirectory, meta_train
-from metaphys.training import _run, _judge
-_judge.GRID = {("SGD", "cross entropy"): (1.0,)}
+from tests.training.test_experiment import FEW_RATES, TINY, Silent, RunDirectory, meta_train
+from metaphys.training import _run
 genuine = _run.RunDirectory.run_phase
 def often(self, *args, **options):
     return genuine(self, *args, **{**options, "every_seconds": 0.0})
 _run.RunDirectory.run_phase = often
 path = Path(sys.argv[1])
-meta_train(TINY, RunDirectory(path, TINY.to_json(), resume=path.exists()), Silent())
+directory = RunDirectory(path, TINY.to_json(), resume=path.exists())
+meta_train(TINY, directory, Silent(), grid=FEW_RATES)
 """
 
 
-def test_killed_without_warning_a_run_ends_with_the_same_bits(
-    tmp_path: Path, few_rates: None
-) -> None:
+def test_killed_without_warning_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path / "killed")]
     process = subprocess.Popen(command)
@@ -291,9 +287,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_state_stored(tmp_path: Path) -
     assert (tmp_path / "run" / "checkpoints" / "meta-learning.safetensors").exists()
 
 
-def test_adapt_unit_improves_on_nothing_and_stores_the_controls(
-    tmp_path: Path, few_rates: None
-) -> None:
+def test_adapt_unit_improves_on_nothing_and_stores_the_controls(tmp_path: Path) -> None:
     rows = run(tmp_path / "run")
     found = adapt_unit(tmp_path / "run" / "model.safetensors", 20_000)
     row = next(r for r in rows if r["method"] == "meta-learned" and r["unit"] == 20_000)

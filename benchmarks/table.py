@@ -20,8 +20,9 @@ to move (15 words an element). Look at ratios: the machine may be shared.
 
 The update of 4x1M is at the floor at its best; its median is that of rounds in which the allocator
 hands out fresh pages for 96 MB of results. The update of 200x256 spends its time in autograd, which
-handles 600 inputs and 600 outputs one by one: the two kernels take under 3 ms. Packing small leaves
-into one tensor would help, but views of it cannot be detached in place, which `stop_gradient` needs.
+handles 600 inputs and 600 outputs one by one: the two kernels take under 3 ms. Packing small
+leaves into one tensor would help, but views of it cannot be detached in place, which
+`stop_gradient` needs.
 
 """
 

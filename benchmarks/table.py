@@ -18,11 +18,11 @@ Medians, interquartile ranges and least times in milliseconds; the ratio is the 
 that of metaphys, so above 1 the peer is slower. `copy-floor` copies as many bytes as the update has
 to move (15 words an element). Look at ratios: the machine may be shared.
 
-The update of 4x1M is at the floor at its best; its median is that of rounds in which the allocator
-hands out fresh pages for 96 MB of results. The update of 200x256 spends its time in autograd, which
-handles 600 inputs and 600 outputs one by one: the two kernels take under 3 ms. Packing small
-leaves into one tensor would help, but views of it cannot be detached in place, which
-`stop_gradient` needs.
+The update of 4x1M is bimodal: rounds in which no page faults occur take 12.6 ms, near the floor;
+with 23,000 faults, when the allocator hands out fresh pages for the results, 54 ms. Of the update
+of 200x256 the two kernels are 2.0 ms; the rest is autograd, which handles 600 inputs and 600
+outputs one by one. Packing small leaves into one tensor is the next thing to try; views of it
+cannot be detached in place, which `stop_gradient` needs.
 
 """
 

@@ -8,13 +8,13 @@ units come from.
 from __future__ import annotations
 
 from metaphys.physics._device import Device, SimulatedDevice
-from metaphys.physics._oscillators import OscillatorArray, OscillatorMismatch
 from metaphys.physics._pat import PhysicsAware
-from metaphys.physics._population import OscillatorSpread, Population, Spread
+from metaphys.physics._population import Population, Spread
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
-from metaphys.physics._wrappers import WithGain, WithNoise
+from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
+from metaphys.physics.wrappers import WithGain, WithNoise
 
 __all__ = [
     "Device",

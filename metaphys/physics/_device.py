@@ -198,3 +198,14 @@ class SimulatedDevice(Device):
 
     def _read(self, drive: Tensor, controls: Any) -> Tensor:
         return self.system(drive, controls)
+
+
+def check_device(device: Any) -> None:
+    check(
+        isinstance(device, Device),
+        "device",
+        expected="a Device",
+        got=type(device).__name__,
+        remedy="Wrap a system as SimulatedDevice(system).",
+        error=TypeError,
+    )

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from metaphys._errors import check
-from metaphys.physics._device import Device
+from metaphys.physics._device import Device, check_device
 from metaphys.physics._ports import Ports
-from metaphys.physics._wrappers import _check_device
 
 
 @final
@@ -60,7 +59,7 @@ class PhysicsAware:
     """
 
     def __init__(self, device: Device, twin: Callable[[Tensor, Any], Tensor]) -> None:
-        _check_device(device)
+        check_device(device)
         check(
             callable(twin),
             "twin",

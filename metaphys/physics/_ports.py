@@ -180,3 +180,11 @@ def _check_prefix(name: str, drive: Tensor, lead: tuple[int, ...], *, what: str)
         got=tuple(drive.shape),
         remedy=f"Expand it, e.g. drive.expand({dims}, *drive.shape).",
     )
+
+
+def align(x: Tensor, own: int, count: int) -> Tensor:
+    """Singleton dimensions after the leading ones of x, so that it has ``count`` of them."""
+    lead = x.ndim - own
+    if lead == count:
+        return x
+    return x.reshape(*x.shape[:lead], *[1] * (count - lead), *x.shape[lead:])

@@ -1,4 +1,4 @@
-"""What stands between a device and its readout: noise and gain, as wrappers that compose."""
+"""White noise on what a device is given and on what it gives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaphys._errors import check
-from metaphys.physics._device import Device
+from metaphys.physics._device import Device, check_device
 from metaphys.physics._seeds import stream
 
 
@@ -48,7 +48,7 @@ class WithNoise(Device):
         drive_sigma: float = 0.0,
         seed: int | Sequence[int] = 0,
     ) -> None:
-        _check_device(device)
+        check_device(device)
         check(sigma >= 0, "sigma", expected=">= 0", got=sigma)
         check(drive_sigma >= 0, "drive_sigma", expected=">= 0", got=drive_sigma)
         count = math.prod(device.units)
@@ -85,53 +85,3 @@ class WithNoise(Device):
         shape = like.shape[len(self.units) :]
         rows = [torch.randn(shape, generator=g, dtype=like.dtype) for g in self._streams]
         return torch.stack(rows).reshape(like.shape).to(like.device)
-
-
-@final
-class WithGain(Device):
-    """A device behind an amplifier: ``gain * readout + offset``.
-
-    Args:
-        device: what is measured.
-        gain: dimensionless; a number, or a tensor that broadcasts against the readout.
-        offset: in the readout's unit; a number, or such a tensor.
-
-    Example:
-        >>> from metaphys.physics import OscillatorArray, SimulatedDevice
-        >>> array = OscillatorArray(2)
-        >>> device = WithGain(SimulatedDevice(array), gain=0.5)
-        >>> drive, controls = torch.ones(2), array.init_controls()
-        >>> bool(device.measure(drive, controls).equal(0.5 * array(drive, controls)))
-        True
-    """
-
-    def __init__(
-        self, device: Device, gain: float | Tensor = 1.0, offset: float | Tensor = 0.0
-    ) -> None:
-        _check_device(device)
-        self.device, self.gain, self.offset = device, gain, offset
-        self.ports, self.units = device.ports, device.units
-
-    def __repr__(self) -> str:
-        return f"WithGain({self.device})"
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "device": self.device.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.device.load_state_dict(state["device"])
-
-    def _read(self, drive: Tensor, controls: Any) -> Tensor:
-        return self.gain * self.device._take(drive, controls) + self.offset
-
-
-def _check_device(device: Any) -> None:
-    check(
-        isinstance(device, Device),
-        "device",
-        expected="a Device",
-        got=type(device).__name__,
-        remedy="Wrap a system as SimulatedDevice(system).",
-        error=TypeError,
-    )

@@ -50,6 +50,7 @@ class Population:
             one network: under another key a seed is another unit.
 
     Example:
+        >>> import torch
         >>> from metaphys.physics import OscillatorArray, OscillatorSpread
         >>> population = Population(OscillatorArray(3), OscillatorSpread(coupling=0.5), noise=0.02)
         >>> fleet = population.draw([10, 11, 12])

@@ -19,6 +19,7 @@ class WithGain(Device):
         offset: in the readout's unit; a number, or such a tensor.
 
     Example:
+        >>> import torch
         >>> from metaphys.physics import OscillatorArray, SimulatedDevice
         >>> array = OscillatorArray(2)
         >>> device = WithGain(SimulatedDevice(array), gain=0.5)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metaphys._errors import check
+from metaphys.physics._encoding import check_range, limited
 
 
 def encode(
@@ -37,10 +38,8 @@ def encode(
         >>> encode(torch.tensor([0.0, 0.5, 1.0]), 2.0, -0.5, low=0.0, high=1.0)
         tensor([0.0000, 0.5000, 1.0000])
     """
-    if low is not None and high is not None:
-        check(low < high, "low", expected=f"< high = {high}", got=low)
-    drive = scale * x + offset
-    return drive if low is None and high is None else torch.clamp(drive, low, high)
+    check_range(low, high)
+    return limited(scale * x + offset, low, high)
 
 
 def pad(x: Tensor, size: int) -> Tensor:

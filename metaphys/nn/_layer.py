@@ -9,6 +9,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from metaphys._errors import check
+from metaphys.physics import Encoded
 
 
 @final
@@ -103,6 +104,9 @@ def _checked(f: Any) -> Any:
 class run_on:  # noqa: N801 (read as a verb, like torch.no_grad)
     """Let the physical layers of ``module`` run on other physics; the parameters stay.
 
+    An encoding in front of a layer's physics stays too, unless the new physics has one of its own
+    or is a plain function: what is given is the bare unit.
+
     It acts at once and for good; used as a context it puts the former physics back at the end.
 
     Args:
@@ -137,8 +141,9 @@ class run_on:  # noqa: N801 (read as a verb, like torch.no_grad)
         chosen = list(fs) * len(layers) if len(fs) == 1 else list(fs)
         expected = f"one, or one for each of {len(layers)} layers"
         check(len(chosen) == len(layers), "fs", expected=expected, got=len(fs))
+        chosen = [_behind_encoding(layer, _checked(f)) for layer, f in zip(layers, chosen)]
         for layer, f in zip(layers, chosen, strict=True):
-            _check_ports(layer, _checked(f))
+            _check_ports(layer, f)
         self._former = [(layer, layer.f) for layer in layers]
         for layer, f in zip(layers, chosen, strict=True):
             layer._f = (f,)
@@ -154,6 +159,12 @@ class run_on:  # noqa: N801 (read as a verb, like torch.no_grad)
     ) -> None:
         for layer, f in self._former:
             layer._f = (f,)
+
+
+def _behind_encoding(layer: PhysicalLayer, f: Any) -> Any:
+    if isinstance(f, Encoded) or not hasattr(f, "ports"):
+        return f
+    return layer.f.on(f) if isinstance(layer.f, Encoded) else f
 
 
 def _check_ports(layer: PhysicalLayer, f: Any) -> None:

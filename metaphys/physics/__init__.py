@@ -8,6 +8,8 @@ units come from.
 from __future__ import annotations
 
 from metaphys.physics._device import Device, SimulatedDevice
+from metaphys.physics._encoded import Encoded
+from metaphys.physics._encoding import Affine, Encoding, Interleaved
 from metaphys.physics._pat import PhysicsAware
 from metaphys.physics._population import Population, Spread
 from metaphys.physics._ports import Ports
@@ -17,7 +19,11 @@ from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, Os
 from metaphys.physics.wrappers import WithGain, WithNoise
 
 __all__ = [
+    "Affine",
     "Device",
+    "Encoded",
+    "Encoding",
+    "Interleaved",
     "OscillatorArray",
     "OscillatorMismatch",
     "OscillatorSpread",

@@ -1,1 +1,1 @@
-"""What the tutorials share: the tabular MDP, a policy, rollouts and their loss. Not installed."""
+"""What the tutorials share: the tabular MDP, a policy, rollouts, memory. Not installed."""

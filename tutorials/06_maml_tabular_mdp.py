@@ -29,8 +29,10 @@
 # %%
 import argparse
 import functools
+import os
 from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.optim as optim
@@ -40,8 +42,10 @@ import metaphys as torchopt
 from helpers import rollout
 from helpers.policy import CategoricalMLPPolicy
 
+SHORT = "METAPHYS_SHORT" in os.environ  # a quick pass, as the tests take it
+
 # %%
-TASK_NUM = 40
+TASK_NUM = 2 if SHORT else 40
 TRAJ_NUM = 20
 TRAJ_LEN = 10
 
@@ -178,7 +182,7 @@ def main(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="MAML on the tabular MDP, one step at a time")
     parser.add_argument("--seed", type=int, default=1, help="random seed")
-    parser.add_argument("--outer-iters", type=int, default=3, help="iterations of the loop")
+    parser.add_argument("--outer-iters", type=int, default=1 if SHORT else 3, help="iterations")
     args, _ = parser.parse_known_args()  # a notebook's own arguments are none of ours
     outer_iters = args.outer_iters
     main(args)
@@ -197,7 +201,8 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     from metaphys.rl import Config, run
 
-    summary = run(Config(methods=("maml", "mlp", "tabular"), seed=args.seed), "runs/tutorial-06")
+    config = Config(methods=("maml", "mlp", "tabular"), seed=args.seed)
+    summary = run(config.quick() if SHORT else config, "runs/tutorial-06")
     for name, line in summary["lines"].items():
         print(f"{name:32s}{line['mean']:6.2f}")
     for name, found in summary["methods"].items():
@@ -208,10 +213,7 @@ if __name__ == "__main__":
 
 # %%
 if __name__ == "__main__":
-    picture = "runs/tutorial-06/pictures/learning.png"
-    try:
-        from IPython.display import Image, display
-
-        display(Image(picture))
-    except ImportError:
-        print(f"picture: {picture}")
+    figure, axes = plt.subplots(figsize=(8, 8.5), layout="constrained")
+    axes.imshow(plt.imread("runs/tutorial-06/pictures/learning.png"))
+    axes.axis("off")
+    plt.show()

@@ -16,6 +16,13 @@ from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
 from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
+from metaphys.physics.plate import (
+    Plate,
+    PlateDesign,
+    PlateMaterial,
+    PlateMismatch,
+    PlateSpread,
+)
 from metaphys.physics.wrappers import WithGain, WithNoise
 
 __all__ = [
@@ -28,6 +35,11 @@ __all__ = [
     "OscillatorMismatch",
     "OscillatorSpread",
     "PhysicsAware",
+    "Plate",
+    "PlateDesign",
+    "PlateMaterial",
+    "PlateMismatch",
+    "PlateSpread",
     "Population",
     "Ports",
     "SimulatedDevice",

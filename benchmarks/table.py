@@ -18,11 +18,14 @@ Medians, interquartile ranges and least times in milliseconds; the ratio is the 
 that of metaphys, so above 1 the peer is slower. `copy-floor` copies as many bytes as the update has
 to move (15 words an element). Look at ratios: the machine may be shared.
 
-The update of 4x1M is bimodal: rounds in which no page faults occur take 12.6 ms, near the floor;
-with 23,000 faults, when the allocator hands out fresh pages for the results, 54 ms. Of the update
-of 200x256 the two kernels are 2.0 ms; the rest is autograd, which handles 600 inputs and 600
-outputs one by one. Packing small leaves into one tensor is the next thing to try; views of it
-cannot be detached in place, which `stop_gradient` needs.
+`autograd-floor` is the part of the update of 200x256 that no optimizer can save: autograd handles
+600 inputs and 600 outputs one by one.
+
+Freed memory stays with the process in this run (glibc's `MALLOC_TRIM_THRESHOLD_` and
+`MALLOC_MMAP_THRESHOLD_`, set by the Makefile for all peers; `make bench BENCH_ENV=` measures with
+the defaults). By default glibc returns 48 MB to the system after every step of 4x1M and takes
+24,000 page faults to have them back; a loop over large tensors gains by setting them, whatever
+the optimizer.
 
 """
 

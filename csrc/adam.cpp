@@ -1,6 +1,7 @@
 #include "adam.h"
 
 #include "chunks.h"
+#include "results.h"
 
 #include <cmath>
 
@@ -138,7 +139,7 @@ std::tuple<Tensors, Tensors, Tensors> adam(Tensors grads, Tensors mu, Tensors nu
   grads = contiguous(grads);
   mu = contiguous(mu);
   nu = contiguous(nu);
-  Tensors u = empty_like(grads), m1 = empty_like(mu), v1 = empty_like(nu);
+  Tensors u = results_like(grads), m1 = results_like(mu), v1 = results_like(nu);
   for_each_chunk(grads, [&](size_t t, int64_t begin, int64_t end) {
     const Forward a{k, Corrections(k, steps[t]), grads[t].const_data_ptr(), mu[t].const_data_ptr(),
                     nu[t].const_data_ptr(), u[t].mutable_data_ptr(), m1[t].mutable_data_ptr(),
@@ -166,7 +167,7 @@ std::tuple<Tensors, Tensors, Tensors> adam_vjp(Tensors cot_updates, Tensors cot_
   grads = contiguous(grads);
   mu = contiguous(mu);
   nu = contiguous(nu);
-  Tensors dg = empty_like(grads), dm = empty_like(mu), dv = empty_like(nu);
+  Tensors dg = results_like(grads), dm = results_like(mu), dv = results_like(nu);
   for_each_chunk(grads, [&](size_t t, int64_t begin, int64_t end) {
     const Backward a{k, Corrections(k, steps[t]), cot_updates[t].const_data_ptr(),
                      cot_mu[t].const_data_ptr(), cot_nu[t].const_data_ptr(),

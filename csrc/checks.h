@@ -69,13 +69,6 @@ inline Tensors contiguous(const Tensors& list) {
   return result;
 }
 
-inline Tensors empty_like(const Tensors& list) {
-  Tensors result;
-  result.reserve(list.size());
-  for (const Tensor& t : list) result.push_back(torch::stable::empty_like(t));
-  return result;
-}
-
 // Tensors that a mutating kernel writes: contiguous copies where needed, written back at the end.
 class InOut {
  public:

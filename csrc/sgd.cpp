@@ -1,6 +1,7 @@
 #include "sgd.h"
 
 #include "chunks.h"
+#include "results.h"
 
 namespace metaphys {
 namespace {
@@ -116,7 +117,7 @@ std::tuple<Tensors, Tensors> sgd(Tensors grads, Tensors trace, Tensor count, dou
   const int64_t* steps = step_counts(count, grads.size());
   grads = contiguous(grads);
   trace = contiguous(trace);
-  Tensors u = empty_like(grads), b1 = empty_like(trace);
+  Tensors u = results_like(grads), b1 = results_like(trace);
   for_each_chunk(grads, [&](size_t t, int64_t begin, int64_t end) {
     const Forward a{momentum, kept(dampening, steps[t]), scale, nesterov, traced,
                     grads[t].const_data_ptr(), traced ? trace[t].const_data_ptr() : nullptr,
@@ -135,7 +136,7 @@ std::tuple<Tensors, Tensors> sgd_vjp(Tensors cot_updates, Tensors cot_trace, Ten
   const int64_t* steps = step_counts(count, cot_updates.size());
   cot_updates = contiguous(cot_updates);
   cot_trace = contiguous(cot_trace);
-  Tensors dg = empty_like(cot_updates), db = empty_like(cot_trace);
+  Tensors dg = results_like(cot_updates), db = results_like(cot_trace);
   for_each_chunk(cot_updates, [&](size_t t, int64_t begin, int64_t end) {
     const Backward a{momentum, kept(dampening, steps[t]), scale, nesterov, traced,
                      cot_updates[t].const_data_ptr(),

@@ -38,25 +38,30 @@ def check_lists(
         expected=f"an int64 tensor of shape ({len(grads)},), the steps of each gradient",
         got=f"{count.dtype} of shape {tuple(count.shape)}",
     )
-    for index, grad in enumerate(grads):
-        if grad.dtype not in COMPUTED:
-            _refuse_dtype(f"grads[{index}]", grad, "float32, float64, bfloat16 or float16")
+    dtypes, shapes = [grad.dtype for grad in grads], [grad.shape for grad in grads]
+    for dtype in set(dtypes).difference(COMPUTED):
+        index = dtypes.index(dtype)
+        _refuse_dtype(f"grads[{index}]", grads[index], "float32, float64, bfloat16 or float16")
     for name, tensors in values.items():
-        _check_each(name, tensors, grads, [grad.dtype for grad in grads])
-    kept = [state_dtype(grad.dtype) for grad in grads] if state else []
+        _check_each(name, tensors, dtypes, shapes)
+    kept = [state_dtype(dtype) for dtype in dtypes] if state else []
     for name, tensors in state.items():
-        _check_each(name, tensors, grads, kept)
+        _check_each(name, tensors, kept, shapes)
 
 
-def _check_each(name: str, tensors: Tensors, grads: Tensors, dtypes: list[torch.dtype]) -> None:
-    for index, (tensor, grad, dtype) in enumerate(zip(tensors, grads, dtypes)):
-        # `is` and one comparison of shapes: this runs for every leaf of every step.
+def _check_each(
+    name: str, tensors: Tensors, dtypes: list[torch.dtype], shapes: list[torch.Size]
+) -> None:
+    # Whole lists first, for this runs at every step; leaf by leaf only to say which one is wrong.
+    if [t.dtype for t in tensors] == dtypes and [t.shape for t in tensors] == shapes:
+        return
+    for index, (tensor, dtype, shape) in enumerate(zip(tensors, dtypes, shapes)):
         if tensor.dtype is not dtype:
             _refuse_dtype(f"{name}[{index}]", tensor, f"{dtype}, as belongs to its gradient")
-        if tensor.shape != grad.shape:
+        if tensor.shape != shape:
             refuse(
                 f"{name}[{index}]",
-                expected=f"of shape {tuple(grad.shape)}, its gradient's",
+                expected=f"of shape {tuple(shape)}, its gradient's",
                 got=f"shape {tuple(tensor.shape)}",
             )
 

@@ -18,17 +18,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
-from torch._C._functorch import is_legacy_batchedtensor
-from torch._functorch.utils import unwrap_dead_wrappers
+from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
 
 from metaphys.ops._library import LIBRARY
 
 Config = tuple[Any, ...]
 Flat = tuple[torch.Tensor, ...]
+
+# A `map` of a C function: with 200 small parameters a loop in Python takes as long as the kernel.
+_IS_CPU = attrgetter("is_cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Kernel:
             # Function.apply inspects the signature at every call, which takes longer than a small
             # kernel; outside torch.func this is what it does next.
             eager = super(torch.autograd.Function, _Apply).apply  # type: ignore[misc]
-            return eager(self, config, *unwrap_dead_wrappers(tensors))
+            return eager(self, config, *map(unwrap_if_dead, tensors))
         return self.run(config, tensors)
 
 
@@ -70,9 +73,15 @@ def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
     return (
         torch.compiler.is_compiling()
         or forward_mode_is_on()
+        or legacy_vmap_is_on()
         or any(isinstance(value, torch.Tensor) for value in config)
-        or any(not tensor.is_cpu or is_legacy_batchedtensor(tensor) for tensor in tensors)
+        or not all(map(_IS_CPU, tensors))
     )
+
+
+def legacy_vmap_is_on() -> bool:
+    """Whether this is the backward pass of ``autograd.grad(is_grads_batched=True)``."""
+    return torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
 
 
 def forward_mode_is_on() -> bool:

@@ -23,10 +23,24 @@ from metaphys.physics.plate import (
     PlateMismatch,
     PlateSpread,
 )
+from metaphys.physics.shg import (
+    SHG,
+    Crystal,
+    Pulse,
+    PulseShaper,
+    SHGMismatch,
+    SHGSpread,
+    Spectrometer,
+    ThinSHG,
+    TimeWindow,
+    propagate,
+)
 from metaphys.physics.wrappers import WithGain, WithNoise
 
 __all__ = [
+    "SHG",
     "Affine",
+    "Crystal",
     "Device",
     "Encoded",
     "Encoding",
@@ -42,13 +56,21 @@ __all__ = [
     "PlateSpread",
     "Population",
     "Ports",
+    "Pulse",
+    "PulseShaper",
+    "SHGMismatch",
+    "SHGSpread",
     "SimulatedDevice",
+    "Spectrometer",
     "Spread",
     "System",
     "Tape",
+    "ThinSHG",
+    "TimeWindow",
     "WithGain",
     "WithNoise",
     "checkpoint_contexts",
+    "propagate",
     "record",
     "replay",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys.physics._units import units_of
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,11 @@ class OscillatorMismatch:
         Raises:
             ValueError: a shape does not fit.
         """
-        leads: list[tuple[int, ...]] = []
-        for name in ("coupling", "tolerance"):
-            matrix = getattr(self, name)
-            if matrix is not None:
-                shape = tuple(matrix.shape)
-                fits = shape[-2:] == (size, size)
-                expected = f"of shape (..., {size}, {size})"
-                check(fits, f"mismatch.{name}", expected=expected, got=shape)
-                leads.append(shape[:-2])
-        if self.gain is not None:
-            shape = tuple(self.gain.shape)
-            fits = bool(shape) and shape[-1] in (1, size)
-            expected = f"of shape (..., 1) or (..., {size})"
-            check(fits, "mismatch.gain", expected=expected, got=shape)
-            leads.append(shape[:-1])
-        longest = max(leads, key=len, default=())
-        for lead in leads:
-            check(
-                lead == longest[: len(lead)],
-                "mismatch",
-                expected="of leading dimensions that agree (aligned left)",
-                got=leads,
-            )
-        return longest
+        square = ((size,), (size,))
+        return units_of(
+            {
+                "coupling": (self.coupling, square),
+                "gain": (self.gain, ((1, size),)),
+                "tolerance": (self.tolerance, square),
+            }
+        )

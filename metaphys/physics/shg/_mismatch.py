@@ -1,0 +1,76 @@
+"""How one set-up departs from the nominal one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+from torch.nn.functional import pad
+
+from metaphys.physics._ports import align
+from metaphys.physics._units import units_of
+from metaphys.physics.shg._crystal import Crystal
+
+
+@dataclass(frozen=True)
+class SHGMismatch:
+    """How one unit (or each unit of a fleet) departs from the nominal set-up.
+
+    Leading dimensions are units, aligned left with those of the drive.
+
+    Attributes:
+        coupling: (..., 1) relative error of G, dimensionless, > −1; ``None`` for none. An error of
+            the laser's amplitude acts as one of G, a drift of its power by p as p/2.
+        dk0: (..., 1) offset of the phase mismatch, rad/mm: an error of the crystal's angle.
+        chirp: (..., 1) added group-delay dispersion of the pulse, fs².
+        bits: (..., 1) number of bits of the shaper's levels: level x is set to the nearest of
+            0, 1/(2^bits − 1), … Its derivative is taken as that of the level itself.
+        crosstalk: (..., k) how a level spreads over its neighbours, k odd: bin i passes
+            the sum over j of crosstalk_j · x_{i + j − (k − 1)/2}; beyond the ends x is 0.
+        shift: (..., 1) by how much the spectrometer's bins lie higher than they should, THz.
+    """
+
+    coupling: Tensor | None = None
+    dk0: Tensor | None = None
+    chirp: Tensor | None = None
+    bits: Tensor | None = None
+    crosstalk: Tensor | None = None
+    shift: Tensor | None = None
+
+    def units(self, bins: int) -> tuple[int, ...]:
+        """The leading dimensions, checked; ``bins`` is the number of the shaper's levels.
+
+        Raises:
+            ValueError: a shape does not fit.
+        """
+        one = ((1,),)
+        kernel = (tuple(range(1, 2 * bins, 2)),)
+        names = ("coupling", "dk0", "chirp", "bits", "shift")
+        fields = {name: (getattr(self, name), one) for name in names}
+        return units_of({**fields, "crosstalk": (self.crosstalk, kernel)})
+
+    def crystal(self, nominal: Crystal, drive: Tensor) -> Crystal:
+        """The unit's crystal, its values aligned with ``drive`` (*units, ..., n)."""
+        changed = {}
+        if self.coupling is not None:
+            changed["coupling"] = nominal.coupling * (1 + aligned(self.coupling, drive))
+        if self.dk0 is not None:
+            changed["dk0"] = nominal.dk0 + aligned(self.dk0, drive)
+        return replace(nominal, **changed) if changed else nominal
+
+    def set_levels(self, levels: Tensor) -> Tensor:
+        """What the shaper makes of ``levels`` (*units, ..., n)."""
+        if self.bits is not None:
+            top = 2 ** aligned(self.bits, levels) - 1
+            levels = levels + ((levels * top).round() / top - levels).detach()
+        if self.crosstalk is None:
+            return levels
+        kernel = aligned(self.crosstalk, levels)
+        reach = kernel.shape[-1] // 2
+        windows = pad(levels, (reach, reach)).unfold(-1, kernel.shape[-1], 1)
+        return (windows * kernel.unsqueeze(-2)).sum(-1)
+
+
+def aligned(x: Tensor, drive: Tensor) -> Tensor:
+    """A mismatch's field (..., k) in the dtype and with the dimensions of a drive."""
+    return align(x.to(drive), 1, drive.ndim - 1)

@@ -1,0 +1,116 @@
+"""What every model of the set-up shares: shaper in front of the crystal, spectrometer behind it."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check
+from metaphys.physics._ports import Ports
+from metaphys.physics._system import System
+from metaphys.physics.shg._crystal import Crystal
+from metaphys.physics.shg._mismatch import SHGMismatch, aligned
+from metaphys.physics.shg._pulse import Pulse
+from metaphys.physics.shg._shaper import PulseShaper
+from metaphys.physics.shg._spectrometer import Spectrometer
+from metaphys.physics.shg._window import TimeWindow
+
+
+class SecondHarmonic(System):
+    """A shaped pulse, a crystal, a spectrometer; what happens in the crystal is a subclass's.
+
+    Attributes:
+        crystal, pulse, shaper, spectrometer, window: the set-up.
+        mismatch: how this unit, or each unit of a fleet, departs from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        crystal: Crystal | None = None,
+        pulse: Pulse | None = None,
+        shaper: PulseShaper | None = None,
+        spectrometer: Spectrometer | None = None,
+        window: TimeWindow | None = None,
+        mismatch: SHGMismatch | None = None,
+    ) -> None:
+        self.crystal = Crystal.bbo() if crystal is None else crystal
+        self.pulse = Pulse() if pulse is None else pulse
+        self.shaper = PulseShaper() if shaper is None else shaper
+        self.spectrometer = Spectrometer() if spectrometer is None else spectrometer
+        self.window = TimeWindow() if window is None else window
+        self.mismatch = SHGMismatch() if mismatch is None else mismatch
+        widest = max(2 * self.shaper.span, self.spectrometer.span)
+        check(
+            widest <= self.window.bandwidth,
+            "window",
+            expected=f"of a bandwidth of at least {widest:.4g} THz (the second harmonic is twice "
+            "as wide as the shaper's span)",
+            got=f"{self.window.bandwidth:.4g} THz",
+            remedy="Take more points.",
+        )
+        self.units = self.mismatch.units(self.shaper.bins)
+        self.ports = Ports(self.shaper.bins, {}, self.spectrometer.bins)
+        # The same for every call, and float64: what a call casts is exact to its own precision.
+        self._shape = self.shaper.matrix(self.pulse, self.window)
+        self._read = self.spectrometer.matrix(self.window)
+        self._energy = float(self.pulse.amplitude(self.window).square().sum())
+
+    @final
+    def __repr__(self) -> str:
+        units = f", units={self.units}" if self.units else ""
+        return f"{type(self).__name__}({self.crystal}, {self.pulse}{units})"
+
+    @final
+    def setup(self) -> dict[str, Any]:
+        """The arguments that make this set-up: ``ThinSHG(**shg.setup())`` is its thin model."""
+        names = ("crystal", "pulse", "shaper", "spectrometer", "window", "mismatch")
+        return {name: getattr(self, name) for name in names}
+
+    @abc.abstractmethod
+    def with_mismatch(self, mismatch: SHGMismatch | None) -> SecondHarmonic:
+        """The same set-up with another mismatch (``None``: the nominal one)."""
+
+    @final
+    def init_controls(
+        self,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> dict[str, Tensor]:
+        """None: controls enter through the shaper, with the data."""
+        return {}
+
+    @abc.abstractmethod
+    def _convert(self, spectrum: Tensor, crystal: Crystal) -> Tensor:
+        """(..., N) energies of the second harmonic on the grid, of A1's spectrum (..., N)."""
+
+    @final
+    def entrance(self, drive: Tensor) -> Tensor:
+        """(..., N) the spectrum of A1 at the entrance of the crystal, complex."""
+        amplitude = self.mismatch.set_levels(drive) @ self._shape.to(drive)
+        chirp = self.mismatch.chirp
+        if chirp is None and self.pulse.chirp == 0:
+            return torch.complex(amplitude, torch.zeros_like(amplitude))
+        chirp = self.pulse.chirp + (0 if chirp is None else aligned(chirp, drive))
+        phase = (chirp / 2 * self.window.angular().to(drive.device).square()).to(drive.dtype)
+        return torch.polar(torch.ones_like(phase), phase) * amplitude
+
+    @final
+    def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
+        crystal = self.mismatch.crystal(self.crystal, drive)
+        energies = self._convert(self.entrance(drive), crystal) / self._energy
+        if self.mismatch.shift is None:
+            return energies @ self._read.to(drive)
+        matrix = self.spectrometer.matrix(self.window, self.mismatch.shift.to(drive)).to(drive)
+        rows = energies.reshape(*matrix.shape[:-2], -1, energies.shape[-1])
+        return (rows @ matrix).reshape(*drive.shape[:-1], self.ports.readout)
+
+
+def energies(spectrum: Tensor) -> Tensor:
+    """|A|², of a complex tensor; smooth at zero."""
+    return torch.view_as_real(spectrum).square().sum(-1)

@@ -1,0 +1,68 @@
+"""The thin crystal: second-harmonic generation that does not deplete the fundamental."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.fft import fft, ifft
+
+from metaphys.physics.shg._crystal import Crystal
+from metaphys.physics.shg._mismatch import SHGMismatch
+from metaphys.physics.shg._optics import SecondHarmonic, energies
+
+
+@final
+class ThinSHG(SecondHarmonic):
+    r"""The spectrum of a pulse in, that of its second harmonic out: undepleted, in one convolution.
+
+    .. math::
+        A_2(\Omega) = i G L \, e^{i \Delta k L / 2} \operatorname{sinc}(\Delta k L / 2)
+            \int A_1(\Omega') A_1(\Omega - \Omega') \, d\Omega', \qquad
+        \Delta k(\Omega) = \Delta k_0 - (v_2^{-1} - v_1^{-1}) \Omega - \tfrac12 k_2'' \Omega^2
+
+    It is the limit of :class:`SHG` for small G, exact where the fundamental has no dispersion
+    (gvd1 = 0), and some fifty times cheaper. Fields are expanded in :math:`e^{-i\Omega t}`.
+
+    With gvm = gvd2 = dk0 = 0 it is the idealised map of the paper (Eq. 6),
+    :math:`B(\omega_i) = k \sum_j A(\omega_i + \omega_j) A(\omega_i - \omega_j)`, on the grid of
+    detunings.
+
+    Source: Wright, Onodera et al., Nature 601, 549 (2022), Eq. 6; Weiner, Ultrafast Optics,
+    section 5.2.
+
+    Args:
+        crystal, pulse, shaper, spectrometer, window, mismatch: as for :class:`SHG`.
+
+    Raises:
+        ValueError: as for :class:`SHG`.
+
+    Example:
+        >>> thin = ThinSHG()
+        >>> flat = thin(torch.ones(100), {})
+        >>> weaker = thin(torch.full((100,), 0.5), {})      # an amplitude; the harmonic is squared
+        >>> bool(torch.allclose(weaker, flat / 16))
+        True
+    """
+
+    def with_mismatch(self, mismatch: SHGMismatch | None) -> ThinSHG:
+        return ThinSHG(**{**self.setup(), "mismatch": mismatch})
+
+    def _convert(self, spectrum: Tensor, crystal: Crystal) -> Tensor:
+        source = ifft(fft(spectrum).square())
+        return energies(source) * self._efficiency(crystal, spectrum)
+
+    def _efficiency(self, crystal: Crystal, like: Tensor) -> Tensor:
+        phase = crystal.phase2(self.window) * crystal.length
+        return (crystal.coupling * crystal.length * sinc(phase / 2)).square().to(like.real)
+
+
+def sinc(x: Tensor) -> Tensor:
+    """sin(x) / x, with derivatives that are right to second order at zero (torch's are not)."""
+    small = x.abs() < 0.1
+    away = torch.where(small, math.pi / 2, x)
+    s = x.square()
+    series = 1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110))))
+    return torch.where(small, series, away.sin() / away)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+import time
 from typing import Any, final
 
 import numpy as np
@@ -22,7 +23,8 @@ class Device(abc.ABC):
 
     A readout carries no graph and nothing differentiates a device. Every call is counted: one call
     is one sample through one physical layer of one unit, so a drive of shape (U, B, N) counts
-    U · B. A device may be used inside ``torch.func.vmap``: that is one batched measurement.
+    U · B (times the repeats of a :class:`WithAveraging`). A device may be used inside
+    ``torch.func.vmap``: that is one batched measurement.
 
     A fleet of U units has ``units == (U,)``, and U is the leading dimension of its drive (inside
     ``vmap``: the outermost mapped dimension).
@@ -48,6 +50,8 @@ class Device(abc.ABC):
     ports: Ports
     units: tuple[int, ...] = ()
     _calls: int = 0
+    _seconds: float = 0.0
+    _cost: int = 1  # calls for one sample: more than one where measurements are repeated
 
     @abc.abstractmethod
     def _read(self, drive: Tensor, controls: Any) -> Tensor | np.ndarray:
@@ -63,18 +67,24 @@ class Device(abc.ABC):
         """Device calls so far."""
         return self._calls
 
+    @property
+    @final
+    def seconds(self) -> float:
+        """The time that measuring has taken so far, by the clock on the wall, in s."""
+        return self._seconds
+
     @final
     def reset_calls(self) -> None:
-        """Count from zero again."""
-        self._calls = 0
+        """Count calls and seconds from zero again."""
+        self._calls, self._seconds = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to measure the same again: the counter, random streams."""
-        return {"calls": self._calls}
+        """What a resumed run needs to measure the same again: counters, random streams."""
+        return {"calls": self._calls, "seconds": self._seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        self._calls = int(state["calls"])
+        self._calls, self._seconds = int(state["calls"]), float(state.get("seconds", 0.0))
 
     @final
     def measure(self, drive: Tensor | np.ndarray, controls: Any) -> Tensor:
@@ -101,6 +111,7 @@ class Device(abc.ABC):
     def _take(self, drive: Tensor, controls: Any) -> Tensor:
         """One real measurement of plain tensors: checked, counted, in the drive's dtype."""
         self.ports.check(drive, controls, self.units)
+        start = time.perf_counter()
         with torch.no_grad():
             readout = torch.as_tensor(self._read(drive, controls)).detach()
             readout = readout.to(dtype=drive.dtype, device=drive.device)
@@ -113,7 +124,8 @@ class Device(abc.ABC):
             remedy=f"{type(self).__name__}._read has to answer every sample of its drive.",
             error=RuntimeError,
         )
-        self._calls += math.prod(drive.shape[:-1])
+        self._calls += self._cost * math.prod(drive.shape[:-1])
+        self._seconds += time.perf_counter() - start
         return readout
 
 

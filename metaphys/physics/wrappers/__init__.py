@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from metaphys.physics.wrappers._averaging import WithAveraging
+from metaphys.physics.wrappers._converters import Converter, WithConverters
+from metaphys.physics.wrappers._drift import WithDrift
+from metaphys.physics.wrappers._drifting import DriftingDevice
 from metaphys.physics.wrappers._gain import WithGain
+from metaphys.physics.wrappers._journal import JournalEntry, WithJournal
+from metaphys.physics.wrappers._limits import WithLimits
 from metaphys.physics.wrappers._noise import WithNoise
 
-__all__ = ["WithGain", "WithNoise"]
+__all__ = [
+    "Converter",
+    "DriftingDevice",
+    "JournalEntry",
+    "WithAveraging",
+    "WithConverters",
+    "WithDrift",
+    "WithGain",
+    "WithJournal",
+    "WithLimits",
+    "WithNoise",
+]

@@ -6,11 +6,12 @@ from typing import Any, final
 
 from torch import Tensor
 
-from metaphys.physics._device import Device, check_device
+from metaphys.physics._device import Device
+from metaphys.physics.wrappers._wrapper import Wrapper
 
 
 @final
-class WithGain(Device):
+class WithGain(Wrapper):
     """A device behind an amplifier: ``gain * readout + offset``.
 
     Args:
@@ -31,19 +32,11 @@ class WithGain(Device):
     def __init__(
         self, device: Device, gain: float | Tensor = 1.0, offset: float | Tensor = 0.0
     ) -> None:
-        check_device(device)
-        self.device, self.gain, self.offset = device, gain, offset
-        self.ports, self.units = device.ports, device.units
+        super().__init__(device)
+        self.gain, self.offset = gain, offset
 
     def __repr__(self) -> str:
         return f"WithGain({self.device})"
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "device": self.device.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.device.load_state_dict(state["device"])
 
     def _read(self, drive: Tensor, controls: Any) -> Tensor:
         return self.gain * self.device._take(drive, controls) + self.offset

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
 from metaphys._errors import check
-from metaphys.physics._device import Device, check_device
-from metaphys.physics._seeds import stream
+from metaphys.physics._device import Device
+from metaphys.physics.wrappers._streams import Streams
+from metaphys.physics.wrappers._wrapper import Wrapper
 
 
 @final
-class WithNoise(Device):
+class WithNoise(Wrapper):
     """A device whose readout, and perhaps drive, carry white Gaussian noise.
 
     Each unit of a fleet has its own random stream: a unit sees the same noise alone and in a
@@ -32,6 +31,7 @@ class WithNoise(Device):
         ValueError: a negative standard deviation, or another number of seeds than units.
 
     Example:
+        >>> import torch
         >>> from metaphys.physics import OscillatorArray, SimulatedDevice
         >>> array = OscillatorArray(3)
         >>> device = WithNoise(SimulatedDevice(array), sigma=0.02, seed=7)
@@ -48,40 +48,24 @@ class WithNoise(Device):
         drive_sigma: float = 0.0,
         seed: int | Sequence[int] = 0,
     ) -> None:
-        check_device(device)
+        super().__init__(device)
         check(sigma >= 0, "sigma", expected=">= 0", got=sigma)
         check(drive_sigma >= 0, "drive_sigma", expected=">= 0", got=drive_sigma)
-        count = math.prod(device.units)
-        seeds = range(seed, seed + count) if isinstance(seed, int) else list(seed)
-        expected = f"an integer or {count} of them, one a unit"
-        check(len(seeds) == count, "seed", expected=expected, got=seed)
-        self.device, self.sigma, self.drive_sigma = device, sigma, drive_sigma
-        self.ports, self.units = device.ports, device.units
-        self._streams = [stream(s, "noise") for s in seeds]
+        self.sigma, self.drive_sigma = sigma, drive_sigma
+        self._streams = Streams(self.units, seed, "noise")
 
     def __repr__(self) -> str:
         return f"WithNoise({self.device}, sigma={self.sigma}, drive_sigma={self.drive_sigma})"
 
     def state_dict(self) -> dict[str, Any]:
-        streams = [generator.get_state() for generator in self._streams]
-        return {**super().state_dict(), "streams": streams, "device": self.device.state_dict()}
+        return {**super().state_dict(), "streams": self._streams.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        count = len(self._streams)
-        got = len(state["streams"])
-        check(got == count, "state", expected=f"of {count} units", got=got)
+        self._streams.load(state["streams"])
         super().load_state_dict(state)
-        self.device.load_state_dict(state["device"])
-        for generator, saved in zip(self._streams, state["streams"], strict=True):
-            generator.set_state(saved)
 
     def _read(self, drive: Tensor, controls: Any) -> Tensor:
         if self.drive_sigma:
-            drive = drive + self.drive_sigma * self._white(drive)
+            drive = drive + self.drive_sigma * self._streams.white(drive)
         readout = self.device._take(drive, controls)
-        return readout + self.sigma * self._white(readout) if self.sigma else readout
-
-    def _white(self, like: Tensor) -> Tensor:
-        shape = like.shape[len(self.units) :]
-        rows = [torch.randn(shape, generator=g, dtype=like.dtype) for g in self._streams]
-        return torch.stack(rows).reshape(like.shape).to(like.device)
+        return readout + self.sigma * self._streams.white(readout) if self.sigma else readout

@@ -37,6 +37,7 @@ PUBLIC = _public()
 WITHOUT_EXAMPLE = {
     "metaphys.cli.main": "a command: its --help shows how",
     "metaphys.data.mnist": "reads files that have to be downloaded",
+    "metaphys.data.vowels": "reads a file that has to be downloaded",
     "metaphys.physics.replay": "the example of `record` shows both",
 }
 

@@ -9,9 +9,14 @@ from metaphys._errors import check
 from metaphys.data._dataset import Dataset
 from metaphys.data._digits import digits
 from metaphys.data._mnist import mnist
+from metaphys.data._vowels import vowels
 
 # name: (loader, whether it reads files)
-_LOADERS: dict[str, tuple[Any, bool]] = {"digits": (digits, False), "mnist": (mnist, True)}
+_LOADERS: dict[str, tuple[Any, bool]] = {
+    "digits": (digits, False),
+    "mnist": (mnist, True),
+    "vowels": (vowels, True),
+}
 
 
 def names() -> tuple[str, ...]:
@@ -19,7 +24,7 @@ def names() -> tuple[str, ...]:
 
     Example:
         >>> names()
-        ('digits', 'mnist')
+        ('digits', 'mnist', 'vowels')
     """
     return tuple(_LOADERS)
 

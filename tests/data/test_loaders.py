@@ -170,7 +170,11 @@ BAD = [
     (lambda f: mnist(f, validation=60, verify=False), ValueError, "`validation` must be in 1 … 59"),
     (lambda f: digits(test=0.9, validation=0.1), ValueError, "`test` must be less than 1 together"),
     (lambda f: digits(validation=0.0), ValueError, "`validation` must be > 0"),
-    (lambda f: load("mnits"), ValueError, "`name` must be one of digits, mnist, but got 'mnits'"),
+    (
+        lambda f: load("mnits"),
+        ValueError,
+        "`name` must be one of digits, mnist, vowels, but got 'mnits'",
+    ),
     (lambda f: load("mnist"), ValueError, "`root` must be the folder that holds the files of mnis"),
     (lambda f: Split(torch.zeros(3), torch.zeros(3)), ValueError, "`inputs` must be"),
     (lambda f: Split(torch.zeros(3, 1), torch.zeros(3)), ValueError, "`targets` must be .* int64"),
@@ -184,7 +188,7 @@ def test_bad_arguments_are_refused(call, error, message, folder):
 
 
 def test_load_knows_every_name(folder):
-    assert names() == ("digits", "mnist")
+    assert names() == ("digits", "mnist", "vowels")
     assert load("digits", test=0.3).name == "digits"
     assert load("mnist", folder, validation=20, verify=False, side=7).shape == (7, 7)
 

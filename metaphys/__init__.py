@@ -1,6 +1,6 @@
 """Differentiable meta-optimization for networks whose layers are physical systems."""
 
-from metaphys import data, meta, nn, ops, optim, physics
+from metaphys import _saving, data, meta, nn, ops, optim, physics, pytree, utils
 from metaphys.meta import (
     MetaAdaDelta,
     MetaAdadelta,
@@ -41,6 +41,7 @@ from metaphys.optim import (
     Adamax,
     AdamW,
     Adan,
+    FuncOptimizer,
     Lion,
     Muon,
     NAdam,
@@ -63,8 +64,7 @@ from metaphys.optim import (
     rmsprop,
     sgd,
 )
-
-__version__ = "0.1.0"
+from metaphys.version import __version__ as __version__
 
 __all__ = [
     "SGD",
@@ -77,6 +77,7 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Adan",
+    "FuncOptimizer",
     "Lion",
     "MetaAdaDelta",
     "MetaAdaGrad",
@@ -125,10 +126,14 @@ __all__ = [
     "ops",
     "optim",
     "physics",
+    "pytree",
     "radam",
     "recover_state_dict",
     "rmsprop",
     "sgd",
     "stop_gradient",
     "unroll",
+    "utils",
 ]
+
+_saving.allow_states(optim, meta)

@@ -109,7 +109,7 @@ def _arguments(form, kind=None) -> dict[str, object]:
 @pytest.mark.parametrize("name", FORMS)
 def test_names_and_defaults_agree_between_the_forms(name):
     functional, stateful, meta, torchs = map(_arguments, FORMS[name])
-    assert set(meta) == set(functional)
+    assert set(meta) == {*functional, "first_order", "grad_callback", "truncate", "record"}
     assert set(stateful) == set(functional) - {"moment_requires_grad"}
     for argument, default in functional.items():
         for other in (stateful, meta):

@@ -1,6 +1,8 @@
 """Meta-optimization: differentiable steps on modules, and the state around them."""
 
 from metaphys.meta import adjoint
+from metaphys.meta._clone import module_clone
+from metaphys.meta._cut import module_detach_, stop_gradient
 from metaphys.meta.classes import (
     MetaAdaDelta,
     MetaAdadelta,
@@ -24,10 +26,7 @@ from metaphys.meta.state import (
     ModuleState,
     OptimizerState,
     extract_state_dict,
-    module_clone,
-    module_detach_,
     recover_state_dict,
-    stop_gradient,
 )
 from metaphys.meta.unroll import Status, Unrolled, unroll
 

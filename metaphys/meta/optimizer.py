@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from metaphys._errors import check, refuse
-from metaphys.meta._slots import Slot, parameter_slots
-from metaphys.optim.rule import Core, PerLeaf, Rule, add_updates, update_leaves
+from metaphys._errors import check
+from metaphys._tree import map_tensors
+from metaphys.meta._from_torch import groups_of
+from metaphys.meta._group import Group, layout, with_group
+from metaphys.meta._history import Moment, at_time, now
+from metaphys.meta._step import GradCallback, called_back, stepped, stepped_anew
+from metaphys.meta._tensors import cut, cut_buffers, deep_copies, module_tensors
+from metaphys.optim._gradients import check_loss, gradients
+from metaphys.optim.rule import Rule
 
 
 class MetaOptimizer:
@@ -27,10 +32,23 @@ class MetaOptimizer:
             stay as they are, and weights that are tied stay tied.
         rule: what :func:`metaphys.sgd` and its like return. A hyper-parameter with one value for
             each parameter is a dict by parameter name.
+        first_order: take gradients as constants, so that no graph of a backward pass is made: the
+            outer gradient lacks the inner loss's second derivatives (first-order MAML, Finn et al.,
+            arXiv 1703.03400, section 5.2). It still reaches the start and learned hyper-parameters.
+        grad_callback: called before each step with the list of all gradients (``None`` for a
+            parameter without one), which it may change, or return another one. Derivatives flow
+            through it.
+        truncate: k ≥ 1: no graph spans more than k steps. A step that would make it longer takes
+            the past (parameters, state, buffers) as constants, and so memory is bounded however
+            long the loop. Learned hyper-parameters keep their part of every step since.
+        record: keep the parameters of all steps for :meth:`parameters`; memory then grows.
+
+    The last four are attributes too, and may change between steps.
 
     Raises:
         TypeError: if ``module`` is no ``nn.Module``, or ``rule`` no rule.
-        ValueError: if the module has no parameter that requires a gradient.
+        ValueError: if the module has no parameter that requires a gradient, or ``truncate`` is no
+            positive integer.
 
     Example:
         >>> import torch, metaphys
@@ -44,7 +62,16 @@ class MetaOptimizer:
         tensor([[-28.]])
     """
 
-    def __init__(self, module: nn.Module, rule: Rule) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        rule: Rule,
+        *,
+        first_order: bool = False,
+        grad_callback: GradCallback | None = None,
+        truncate: int | None = None,
+        record: bool = False,
+    ) -> None:
         check(
             isinstance(rule, Rule),
             "rule",
@@ -52,91 +79,225 @@ class MetaOptimizer:
             got=type(rule).__name__,
             error=TypeError,
         )
-        self.rule = rule
-        self._groups: list[_Group] = []
+        self._begin(rule, first_order, grad_callback, truncate, record)
         self.add_param_group(module)
 
-    def add_param_group(self, module: nn.Module, **hyper: Any) -> None:
-        """Step the parameters of another module too, with a state of their own.
+    def _begin(
+        self,
+        rule: Rule,
+        first_order: bool,
+        grad_callback: GradCallback | None,
+        truncate: int | None,
+        record: bool,
+    ) -> None:
+        whole = isinstance(truncate, int) and not isinstance(truncate, bool) and truncate >= 1
+        check(
+            whole or truncate is None, "truncate", expected="a number of steps >= 1", got=truncate
+        )
+        self.rule = rule
+        self.first_order = first_order
+        self.grad_callback = grad_callback
+        self.truncate = truncate
+        self.record = record
+        self._groups: list[Group] = []
+        self._past: list[Moment] = []
+        self._span = 0  # steps in the graph
+
+    @staticmethod
+    def from_torch(
+        optimizer: torch.optim.Optimizer,
+        module: nn.Module,
+        *,
+        first_order: bool = False,
+        grad_callback: GradCallback | None = None,
+        truncate: int | None = None,
+        record: bool = False,
+        **hyper: Any,
+    ) -> MetaOptimizer:
+        """A meta-optimizer that goes on from where an optimizer of ``torch.optim`` is.
+
+        Args:
+            optimizer: SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta, Adamax, NAdam, RAdam, Muon or
+                a :class:`metaphys.Optimizer`. Its groups, their options as they are now and a copy
+                of its state are taken.
+            module: the module that holds its parameters; those that it does not step stay.
+            first_order: see :class:`MetaOptimizer`, as for the next three.
+            grad_callback: called before each step with the list of all gradients.
+            truncate: how many steps a graph spans at most.
+            record: keep the parameters of all steps.
+            hyper: hyper-parameters in place of every group's own, such as a learned ``lr``.
+
+        Raises:
+            TypeError: if ``optimizer`` is no torch optimizer, or ``module`` no module.
+            ValueError: if its kind or one of its options has no rule, or ``module`` lacks one of
+                its parameters.
+
+        Example:
+            >>> import torch, metaphys
+            >>> net = torch.nn.Linear(1, 1)
+            >>> adam = torch.optim.Adam([{"params": net.weight, "lr": 0.1}, {"params": net.bias}])
+            >>> optimizer = metaphys.MetaOptimizer.from_torch(adam, net)
+            >>> optimizer.step(net(torch.ones(1, 1)).sum())
+            >>> net.bias.grad_fn is not None
+            True
+        """
+        groups = groups_of(optimizer, module, hyper)
+        made = object.__new__(MetaOptimizer)
+        made._begin(groups[0].rule, first_order, grad_callback, truncate, record)
+        made._groups = groups
+        return made
+
+    def add_param_group(
+        self,
+        module: nn.Module,
+        params: Iterable[str | torch.Tensor] | None = None,
+        **hyper: Any,
+    ) -> None:
+        """Step another module too, or some parameters with hyper-parameters of their own.
 
         Args:
             module: the module.
-            hyper: hyper-parameters of its own, such as ``lr=0.01``; the rest are the rule's.
+            params: parameters of it, or their names. Those that are stepped already leave their
+                group, and take their state along. ``None``: all that require a gradient; none of
+                them may be stepped yet.
+            hyper: hyper-parameters of their own, such as ``lr=0.01``; the rest are the rule's, or
+                those of the group that they leave. Each may be learned.
 
         Raises:
             TypeError: if ``module`` is no ``nn.Module``.
-            ValueError: if it has no parameter that requires a gradient or one that is stepped
-                already, or a hyper-parameter is unknown or out of its range.
+            ValueError: if there is no parameter that requires a gradient, or one that is stepped
+                already (see ``params``), or a hyper-parameter is unknown or out of its range.
+                Nothing is changed then.
+
+        Example:
+            >>> import torch, metaphys
+            >>> net = torch.nn.Linear(1, 1)
+            >>> optimizer = metaphys.MetaSGD(net, lr=0.1)
+            >>> rate = torch.tensor(0.5, requires_grad=True)
+            >>> optimizer.add_param_group(net, params=["bias"], lr=rate)
+            >>> optimizer.step(net(torch.ones(1, 1)).sum())
+            >>> torch.autograd.grad(net.bias.sum(), rate)
+            (tensor(-1.),)
         """
-        check(
-            isinstance(module, nn.Module),
-            "module",
-            expected="an nn.Module",
-            got=type(module).__name__,
-            error=TypeError,
-        )
         for name in hyper:
             check(
                 name in self.rule.hyper, name, expected=f"one of {list(self.rule.hyper)}", got=name
             )
-        group = _Group.of(module, Rule(self.rule.core, {**self.rule.hyper, **hyper}))
-        stepped = {id(slot.get()) for each in self._groups for slot in each.slots}
-        shared = [slot.name for slot in group.slots if id(slot.get()) in stepped]
-        check(
-            not shared,
-            "module",
-            expected="a module with parameters that this optimizer does not step yet",
-            got=f"one that shares {shared} with an earlier module",
-        )
-        self._groups.append(group)
+        self._groups = with_group(self._groups, self.rule, module, params, hyper)
 
     @torch.enable_grad()
-    def step(self, loss: torch.Tensor) -> None:
+    def step(
+        self,
+        loss: torch.Tensor,
+        *,
+        first_order: bool | None = None,
+        grad_callback: GradCallback | None = None,
+    ) -> None:
         """Replace every parameter by its successor under the rule.
+
+        The step is differentiable under ``torch.no_grad()`` too; what must not be is
+        ``first_order`` with ``truncate=1``, or followed by :meth:`stop_gradient`.
 
         Args:
             loss: a finite scalar with a graph to at least one of the parameters. Parameters
                 that it does not depend on keep their value and their state. (Finiteness is
                 checked on the CPU only.)
+            first_order: in place of the optimizer's own, for this step.
+            grad_callback: likewise.
 
         Raises:
-            ValueError: if the loss is not a scalar, is not finite, or has no graph. The module
-                and the optimizer are unchanged then.
+            ValueError: if the loss is not a scalar, is not finite, or has no graph, or the callback
+                returns anything but gradients. The module and the optimizer are unchanged then.
         """
-        _check_loss(loss)
-        params = [[slot.get() for slot in group.slots] for group in self._groups]
-        grads = _gradients(loss, [p for each in params for p in each])
-        check(
-            any(grad is not None for grad in grads),
-            "loss",
-            expected="computed from the module's parameters",
-            got="a loss that depends on none of them",
-            remedy="Compute it with this module, after the last step or recovery.",
-        )
+        check_loss(loss)
+        first_order = self.first_order if first_order is None else first_order
+        callback = self.grad_callback if grad_callback is None else grad_callback
+        cutting = self.truncate is not None and self._span >= self.truncate
+        params = [param for group in self._groups for param in group.params()]
+        grads = gradients(loss, params, create_graph=not (first_order or cutting))
+        if callback is not None:
+            grads = called_back(callback, grads, params)
         # All that can fail comes first: a step is taken whole or not at all.
-        results = []
-        start = 0
-        for group, values in zip(self._groups, params):
-            own = grads[start : start + len(values)]
-            start += len(values)
-            updates, state = update_leaves(group.core, own, group.state, values, group.hyper)
-            results.append((group, add_updates(values, updates), state))
-        for group, values, state in results:
-            group.state = state
+        rest, one = iter(grads), stepped_anew if cutting else stepped
+        results = [one(group, rest) for group in self._groups]
+        if self.record:
+            self._past.append(now(self._groups))
+        for group, (values, group.state) in zip(self._groups, results):
             for slot, value in zip(group.slots, values):
                 slot.set(value)
+        if cutting:
+            for module in self.modules:
+                cut_buffers(module)
+        self._span = 1 if cutting else self._span + 1
+
+    def parameters(
+        self, time: int = -1, module: nn.Module | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The parameters after a number of steps, by name, as ``torch.func.functional_call`` takes.
+
+        Args:
+            time: 0 for those before the first step, 1 after it, …; -1 for those now, -2 before the
+                last step, …. Those of the past are kept with ``record=True``, until a state is
+                loaded.
+            module: one of :attr:`modules`; by default the first.
+
+        Raises:
+            ValueError: if that time is not recorded, or ``module`` is none of them.
+
+        Example:
+            >>> import torch, metaphys
+            >>> net = torch.nn.Linear(1, 1)
+            >>> start = net.weight
+            >>> optimizer = metaphys.MetaSGD(net, lr=0.1, record=True)
+            >>> optimizer.step(net(torch.ones(1, 1)).sum())
+            >>> optimizer.parameters(time=0)["weight"] is start
+            True
+        """
+        module = self.modules[0] if module is None else module
+        check(
+            any(module is each for each in self.modules),
+            "module",
+            expected="one of the modules that this optimizer steps",
+            got=f"another {type(module).__name__}",
+        )
+        found = at_time(self._past, self._groups, time)
+        return {each.name: each.value for each in found if each.module is module}
 
     @property
     def modules(self) -> list[nn.Module]:
         """The modules that it steps."""
-        return [group.module for group in self._groups]
+        return list({id(group.module): group.module for group in self._groups}.values())
 
     def tensors(self) -> list[Any]:
-        """Every tensor that it holds itself: state and hyper-parameters, as a tree."""
-        return [(group.state, dict(group.hyper)) for group in self._groups]
+        """Every tensor that it holds itself: state, hyper-parameters, past parameters; a tree."""
+        past = [[each.value for each in moment] for moment in self._past]
+        return [*((group.state, group.hyper) for group in self._groups), past]
+
+    def stop_gradient(self) -> None:
+        """Cut all history: of the modules' parameters and buffers, and of its own state.
+
+        Example:
+            >>> import torch, metaphys
+            >>> net = torch.nn.Linear(1, 1)
+            >>> optimizer = metaphys.MetaAdam(net, lr=0.1)
+            >>> optimizer.step(net(torch.ones(1, 1)).sum())
+            >>> optimizer.stop_gradient()
+            >>> net.weight.is_leaf and net.weight.requires_grad
+            True
+        """
+        map_tensors(cut, [module_tensors(self.modules), [group.state for group in self._groups]])
+        self._span = 0
+
+    @property
+    def state_groups(self) -> list[Any]:
+        """The state of each group, as a list; TorchOpt's name."""
+        return list(self.state_dict())
 
     def state_dict(self) -> tuple[Any, ...]:
-        """The optimizer state of each module, by reference (with its graph)."""
+        """The state of each group (of a module, unless it is split), by reference, with its graph.
+
+        ``torch.save`` writes it, and ``torch.load`` reads it with ``weights_only=True``.
+        """
         return tuple(group.state for group in self._groups)
 
     def load_state_dict(self, state_dict: Sequence[Any]) -> None:
@@ -149,11 +310,11 @@ class MetaOptimizer:
         check(
             len(states) == len(self._groups),
             "state_dict",
-            expected=f"of {len(self._groups)} states, one for each module",
+            expected=f"of {len(self._groups)} states, one for each group",
             got=f"{len(states)}",
         )
         for group, state in zip(self._groups, states):
-            expected, found = _layout(group.state), _layout(state)
+            expected, found = layout(group.state), layout(state)
             check(
                 found == expected,
                 "state_dict",
@@ -163,98 +324,14 @@ class MetaOptimizer:
             )
         for group, state in zip(self._groups, states):
             group.state = state
+        self._past.clear()
+        self._span = 0
 
-
-def _layout(state: Any) -> str:
-    """What kind of state this is, and of tensors of which shapes."""
-    kind = type(state).__name__
-    if not hasattr(state, "_asdict"):
-        return f"a {kind}"
-    shapes = {
-        name: [tuple(each.shape) for each in (value if isinstance(value, tuple) else (value,))]
-        for name, value in state._asdict().items()
-    }
-    return f"{kind} of shapes {shapes}"
-
-
-@dataclass(eq=False)
-class _Group:
-    """One module: the slots of its parameters, the rule's core, its state, its hyper-parameters."""
-
-    module: nn.Module
-    slots: list[Slot]
-    core: Core
-    state: Any
-    hyper: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, module: nn.Module, rule: Rule) -> _Group:
-        slots = [slot for slot in parameter_slots(module) if slot.get().requires_grad]
-        if not slots:
-            refuse(
-                "module",
-                expected="a module with a parameter that requires a gradient",
-                got=f"{type(module).__name__} without one",
-                remedy="Register its parameters, or set requires_grad on those to be stepped.",
-            )
-        names = [slot.name for slot in slots]
-        hyper = {
-            name: _by_name(value, names, name) if name in rule.core.per_leaf else value
-            for name, value in rule.hyper.items()
-        }
-        state = rule.core.init([slot.get() for slot in slots], hyper)
-        return cls(module, slots, rule.core, state, hyper)
-
-
-def _by_name(value: Any, names: list[str], argument: str) -> Any:
-    if not isinstance(value, (Mapping, Sequence)):
-        return value
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        refuse(
-            argument,
-            expected=f"one value, or a dict with the parameters' names {names}",
-            got=list(value),
-        )
-    return PerLeaf(tuple(value[name] for name in names))
-
-
-def _gradients(loss: torch.Tensor, params: list[torch.Tensor]) -> list[torch.Tensor | None]:
-    """The loss's gradients with their graph; ``None`` for what is frozen or not in the loss."""
-    wanted = [param for param in params if param.requires_grad]
-    if not wanted:
-        return [None] * len(params)
-    found = iter(torch.autograd.grad(loss, wanted, create_graph=True, allow_unused=True))
-    return [next(found) if param.requires_grad else None for param in params]
-
-
-def _check_loss(loss: torch.Tensor) -> None:
-    check(
-        isinstance(loss, torch.Tensor),
-        "loss",
-        expected="a scalar tensor",
-        got=type(loss).__name__,
-        error=TypeError,
-    )
-    check(
-        loss.numel() == 1,
-        "loss",
-        expected="a scalar",
-        got=f"shape {tuple(loss.shape)}",
-        remedy="Reduce it, for example with .mean().",
-    )
-    check(
-        loss.requires_grad,
-        "loss",
-        expected="a tensor with a graph",
-        got="one that requires no gradient",
-        remedy="Compute it from the module's parameters, outside torch.no_grad().",
-    )
-    # Only on the CPU: elsewhere reading the value would make every step wait for the device.
-    if loss.is_cpu:
-        check(
-            math.isfinite(loss.item()),
-            "loss",
-            expected="finite",
-            got=loss.item(),
-            remedy="The step was not taken; lower the step size or look at the last inputs.",
-        )
+    def __deepcopy__(self, memo: dict[int, Any]) -> MetaOptimizer:
+        tensors = [tensor for tensor, _ in module_tensors(self.modules)]
+        map_tensors(tensors.append, self.tensors())
+        deep_copies(tensors, memo)
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new

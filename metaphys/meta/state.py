@@ -1,4 +1,4 @@
-"""Take the state of a module or a meta-optimizer, put it back, cut its history.
+"""Take the state of a module or a meta-optimizer, and put it back.
 
 An inner loop changes a module; before the next task it has to be as it was. These functions copy
 TorchOpt's interface and mend what it gets wrong: buffers are really restored, as often as asked,
@@ -7,21 +7,17 @@ and tied weights stay tied.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from collections.abc import Mapping
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import nn
 
 from metaphys._errors import check, refuse
+from metaphys._slots import Container, containers
 from metaphys._tree import map_tensors
-from metaphys.meta._slots import Container, containers
+from metaphys.meta._tensors import By, Convert, buffer_copier, converter
 from metaphys.meta.optimizer import MetaOptimizer
-
-By = Literal["reference", "ref", "copy", "clone", "deepcopy", "deepclone"]
-Target = TypeVar("Target")
-Convert = Callable[[torch.Tensor], torch.Tensor]
 
 
 class ModuleState(NamedTuple):
@@ -43,35 +39,6 @@ class ModuleState(NamedTuple):
 
 OptimizerState = tuple[Any, ...]
 """The state of a :class:`MetaOptimizer`: one state of its rule for each module."""
-
-
-def _converter(by: By, device: torch.device | str | None) -> Convert:
-    """How one tensor is taken; each tensor once, so that what is tied stays tied."""
-    kinds: dict[str, Convert] = {
-        "reference": lambda tensor: tensor if device is None else tensor.to(device),
-        # A clone keeps its graph to the source, so that the outer gradient reaches it.
-        "copy": lambda tensor: tensor.clone() if device is None else tensor.clone().to(device),
-        "deepcopy": lambda tensor: _deep_copied(tensor, device),
-    }
-    aliases = {"ref": "reference", "clone": "copy", "deepclone": "deepcopy"}
-    kind = aliases.get(by, by)
-    if kind not in kinds:
-        refuse("by", expected=f"one of {[*kinds, *aliases]}", got=repr(by))
-    taken: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in taken:
-            taken[id(tensor)] = (tensor, kinds[kind](tensor))
-        return taken[id(tensor)][1]
-
-    return convert
-
-
-def _deep_copied(tensor: torch.Tensor, device: torch.device | str | None) -> torch.Tensor:
-    new = tensor.detach().to(tensor.device if device is None else device, copy=True)
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(new, requires_grad=tensor.requires_grad)
-    return new.requires_grad_(tensor.requires_grad)
 
 
 @overload
@@ -135,7 +102,7 @@ def extract_state_dict(
         >>> isinstance(net.weight, torch.nn.Parameter)
         True
     """
-    convert = _converter(by, device)
+    convert = converter(by, device)
     if isinstance(target, MetaOptimizer):
         return map_tensors(convert, target.state_dict())
     if not isinstance(target, nn.Module):
@@ -148,7 +115,7 @@ def extract_state_dict(
     params = tuple(_converted(each, convert) for each in containers(target, "_parameters"))
     buffers: tuple[dict[str, torch.Tensor], ...] = ()
     if with_buffers:
-        keep = _buffer_copier(detach_buffers)
+        keep = buffer_copier(detach_buffers)
         buffers = tuple(
             _converted(_converted(each, keep), convert) for each in containers(target, "_buffers")
         )
@@ -158,19 +125,6 @@ def extract_state_dict(
 
 def _converted(container: Container, convert: Convert) -> dict[str, torch.Tensor]:
     return {key: convert(value) for key, value in container.items() if value is not None}
-
-
-def _buffer_copier(detach: bool) -> Convert:
-    """Copies each buffer once; a submodule that occurs twice has one buffer, not two."""
-    copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    def copy_of(buffer: torch.Tensor) -> torch.Tensor:
-        if id(buffer) not in copies:
-            source = buffer.detach() if detach else buffer
-            copies[id(buffer)] = (buffer, source.clone())
-        return copies[id(buffer)][1]
-
-    return copy_of
 
 
 def _visual_contents(module: nn.Module, prefix: str) -> dict[Any, Any]:
@@ -232,7 +186,7 @@ def recover_state_dict(
         _check_match(buffers, state.buffers, "buffers")
     for container, values in zip(params, state.params):
         container.update(values)
-    keep = _buffer_copier(state.detach_buffers)
+    keep = buffer_copier(state.detach_buffers)
     for container, values in zip(buffers, state.buffers):
         # A copy again: the module changes its buffers in place, the state must not change.
         container.update(_converted(values, keep))
@@ -253,104 +207,3 @@ def _check_match(found: list[Container], saved: tuple[Mapping[str, Any], ...], k
         got=f"{there}",
         remedy="Recover it into the module that it was extracted from, or one like it.",
     )
-
-
-def stop_gradient(target: ModuleState | nn.Module | MetaOptimizer | Any) -> None:
-    """Cut the history of everything in ``target``, in place: later gradients stop here.
-
-    Args:
-        target: a module (parameters and buffers), a meta-optimizer, an extracted state, or any
-            tree of tensors.
-
-    Example:
-        >>> import torch, metaphys
-        >>> net = torch.nn.Linear(1, 1)
-        >>> optimizer = metaphys.MetaSGD(net, lr=0.1)
-        >>> optimizer.step(net(torch.ones(1, 1)).sum())
-        >>> metaphys.stop_gradient(net)
-        >>> net.weight.grad_fn is None and net.weight.requires_grad
-        True
-    """
-    map_tensors(_cut, _tensors_of(target))
-
-
-def _cut(tensor: torch.Tensor) -> torch.Tensor:
-    learned = tensor.requires_grad
-    return tensor.detach_().requires_grad_(learned)
-
-
-def _tensors_of(target: Any) -> Any:
-    if isinstance(target, ModuleState):
-        return (target.params, target.buffers)
-    if isinstance(target, MetaOptimizer):
-        return target.state_dict()
-    if isinstance(target, nn.Module):
-        return [
-            [value for value in container.values() if value is not None]
-            for kind in ("_parameters", "_buffers")
-            for container in containers(target, kind)
-        ]
-    return target
-
-
-def module_clone(
-    target: Target,
-    *,
-    by: By = "reference",
-    detach_buffers: bool = False,
-    device: torch.device | str | None = None,
-) -> Target:
-    """A clone of a module, a meta-optimizer or a tree, sharing, copying or detaching tensors.
-
-    Args:
-        target: what to clone. The clone of a meta-optimizer steps clones of its modules.
-        by: see :func:`extract_state_dict`.
-        detach_buffers: clone buffers without their graph.
-        device: where to put the tensors; ``None`` leaves them.
-
-    Example:
-        >>> import torch, metaphys
-        >>> net = torch.nn.Linear(1, 1)
-        >>> metaphys.module_clone(net, by="reference").weight is net.weight
-        True
-        >>> metaphys.module_clone(net, by="copy").weight.grad_fn is not None
-        True
-    """
-    convert = _converter(by, device)
-    if not isinstance(target, (nn.Module, MetaOptimizer)):
-        return map_tensors(convert, target)
-    keep = _buffer_copier(detach_buffers)
-    memo: dict[int, Any] = {}
-    for tensor, is_buffer in _module_tensors(target):
-        memo[id(tensor)] = convert(keep(tensor) if is_buffer and detach_buffers else tensor)
-    return copy.deepcopy(target, memo)
-
-
-def _module_tensors(target: nn.Module | MetaOptimizer) -> list[tuple[torch.Tensor, bool]]:
-    """Every tensor that a deep copy would reach, and whether it is a buffer."""
-    found: list[tuple[torch.Tensor, bool]] = []
-    modules = [target] if isinstance(target, nn.Module) else target.modules
-    for module in modules:
-        for kind in ("_parameters", "_buffers"):
-            for container in containers(module, kind):
-                values = (value for value in container.values() if value is not None)
-                found += [(value, kind == "_buffers") for value in values]
-    if isinstance(target, MetaOptimizer):
-        map_tensors(lambda tensor: found.append((tensor, False)), target.tensors())
-    return found
-
-
-def module_detach_(target: Target) -> Target:
-    """:func:`stop_gradient`, and ``target`` itself for chaining.
-
-    Args:
-        target: see :func:`stop_gradient`.
-
-    Example:
-        >>> import torch, metaphys
-        >>> net = torch.nn.Linear(1, 1)
-        >>> metaphys.module_detach_(net) is net
-        True
-    """
-    stop_gradient(target)
-    return target

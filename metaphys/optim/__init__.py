@@ -23,6 +23,7 @@ from metaphys.optim.classes import (
     RMSProp,
     RMSprop,
 )
+from metaphys.optim.func import FuncOptimizer
 from metaphys.optim.lion import LionState, lion
 from metaphys.optim.muon import MuonState, muon
 from metaphys.optim.nadam import NAdamState, nadam
@@ -49,6 +50,7 @@ __all__ = [
     "Adan",
     "AdanState",
     "Core",
+    "FuncOptimizer",
     "Lion",
     "LionState",
     "Muon",

@@ -58,6 +58,9 @@ def test_every_form_has_the_arguments_of_the_function(name):
     assert list(stateful.values()) == list(functional.values())
     assert meta.pop("moment_requires_grad").default is (name != "adamw")
     assert learn.default is False
+    options = [meta.pop(n) for n in ("first_order", "grad_callback", "truncate", "record")]
+    assert [each.default for each in options] == [False, None, None, False]
+    assert all(each.kind is inspect.Parameter.KEYWORD_ONLY for each in options)
     assert list(meta.values()) == list(functional.values())
 
 

@@ -255,7 +255,9 @@ def test_a_loss_of_the_parameters_before_the_last_step_is_refused():
     state = metaphys.extract_state_dict(net)
     optimizer.step(loss)
     snapshot = _snapshot(net, optimizer)
-    with pytest.raises(ValueError, match=r"^`loss` must be computed from the module's parameters"):
+    with pytest.raises(
+        ValueError, match=r"^`loss` must be computed from the parameters that are stepped"
+    ):
         optimizer.step(loss)
     assert_untouched(net, optimizer, snapshot)
     # Its graph is kept: with the old parameters back it is as good as new.

@@ -6,5 +6,6 @@ from metaphys.nn._encoding import encode, pad
 from metaphys.nn._functional import functional
 from metaphys.nn._layer import PhysicalLayer, run_on
 from metaphys.nn._oscillators import OscillatorNetwork
+from metaphys.nn._windows import windows
 
-__all__ = ["OscillatorNetwork", "PhysicalLayer", "encode", "functional", "pad", "run_on"]
+__all__ = ["OscillatorNetwork", "PhysicalLayer", "encode", "functional", "pad", "run_on", "windows"]

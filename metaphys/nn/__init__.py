@@ -6,6 +6,16 @@ from metaphys.nn._encoding import encode, pad
 from metaphys.nn._functional import functional
 from metaphys.nn._layer import PhysicalLayer, run_on
 from metaphys.nn._oscillators import OscillatorNetwork
+from metaphys.nn._waveforms import WaveformNetwork
 from metaphys.nn._windows import windows
 
-__all__ = ["OscillatorNetwork", "PhysicalLayer", "encode", "functional", "pad", "run_on", "windows"]
+__all__ = [
+    "OscillatorNetwork",
+    "PhysicalLayer",
+    "WaveformNetwork",
+    "encode",
+    "functional",
+    "pad",
+    "run_on",
+    "windows",
+]

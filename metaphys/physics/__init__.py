@@ -15,6 +15,13 @@ from metaphys.physics._population import Population, Spread
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
+from metaphys.physics.circuit import (
+    Circuit,
+    CircuitMismatch,
+    CircuitSpread,
+    Components,
+    Transistor,
+)
 from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
 from metaphys.physics.plate import (
     Plate,
@@ -51,6 +58,10 @@ from metaphys.physics.wrappers import (
 __all__ = [
     "SHG",
     "Affine",
+    "Circuit",
+    "CircuitMismatch",
+    "CircuitSpread",
+    "Components",
     "Converter",
     "Crystal",
     "Device",
@@ -81,6 +92,7 @@ __all__ = [
     "Tape",
     "ThinSHG",
     "TimeWindow",
+    "Transistor",
     "WithAveraging",
     "WithConverters",
     "WithDrift",

@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench lint format clean setup
+.PHONY: demo test bench docs lint format clean setup
 .DEFAULT_GOAL := demo
 
 # 1. torch and the tools, once; 2. metaphys and its kernels, again when their sources change.
@@ -47,6 +47,11 @@ bench: $(BUILT)
 		--benchmark-json=$(VENV)/benchmarks.json $(BENCH_ARGS)
 	$(BIN)/python benchmarks/table.py $(VENV)/benchmarks.json docs/benchmarks.md
 
+# Executes the tutorials (minutes, where they or the package have changed) and writes site/.
+docs: $(BUILT)
+	$(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[docs]'
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(BUILT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +62,4 @@ format: $(BUILT)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build *.egg-info metaphys/_C*.so .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info metaphys/_C*.so .pytest_cache .ruff_cache .hypothesis

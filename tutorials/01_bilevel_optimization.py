@@ -17,7 +17,7 @@
 # To answer, it differentiates **through the inner steps**.
 #
 # This tutorial takes one such derivative three times (by hand, with `MetaOptimizer`, with
-# `MetaSGD`), looks at the graph that makes it possible, and then uses it to learn a step size.
+# `MetaSGD`), and then uses it to learn a step size.
 
 # %%
 import os

@@ -1,0 +1,80 @@
+"""Which public names there are, and which of them have a place on a page of ``docs/api``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import metaphys
+
+PAGES = Path(__file__).parents[1] / "api"
+_DIRECTIVE = re.compile(r"^::: ([\w.]+)", re.M)
+
+
+@functools.cache
+def public() -> dict[str, Any]:
+    """Every name in the ``__all__`` of metaphys and of its packages, by its dotted path.
+
+    Raises:
+        ModuleNotFoundError: an optional dependency of a package is missing.
+    """
+    packages = ["metaphys"]
+    for path in sorted(Path(metaphys.__file__).parent.glob("*/__init__.py")):
+        packages.append(f"metaphys.{path.parent.name}")
+    packages.append("metaphys.adjoint")
+    found = {}
+    for package in packages:
+        module = metaphys.adjoint if package == "metaphys.adjoint" else _imported(package)
+        found |= {f"{package}.{name}": getattr(module, name) for name in module.__all__}
+    return {name: thing for name, thing in found.items() if not inspect.ismodule(thing)}
+
+
+def _imported(package: str) -> Any:
+    return importlib.import_module(package)
+
+
+@functools.cache
+def documented() -> dict[str, str]:
+    """The dotted paths that pages document, and the page of each."""
+    return {
+        name: page.name
+        for page in sorted(PAGES.glob("*.md"))
+        for name in _DIRECTIVE.findall(page.read_text(encoding="utf-8"))
+    }
+
+
+def missing() -> list[str]:
+    """Public names without a page; another name of the same thing is enough."""
+    known = {id(thing_at(name)) for name in documented()}
+    return [name for name, thing in public().items() if id(thing) not in known]
+
+
+def thing_at(path: str) -> Any:
+    """What is at a dotted path.
+
+    Raises:
+        AttributeError, ModuleNotFoundError: nothing is.
+    """
+    if path in public():
+        return public()[path]
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def place_of(thing: Any) -> str | None:
+    """The documented path of ``thing`` (a method's is within its class), or ``None``."""
+    for name in documented():
+        if thing_at(name) is thing:
+            return name
+    owner, _, member = getattr(thing, "__qualname__", "").rpartition(".")
+    if not owner or "<" in owner or member.startswith("_"):
+        return None
+    for name in documented():
+        found = thing_at(name)
+        if inspect.isclass(found) and found.__dict__.get(member) is thing:
+            return f"{name}.{member}"
+    return None

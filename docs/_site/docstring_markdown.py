@@ -1,0 +1,71 @@
+"""Docstrings for the site: reStructuredText's roles and directives as Markdown.
+
+Docstrings are read in terminals and editors first, so they are written with the few marks of
+reStructuredText that read well there. Here these become Markdown, with a link wherever a name has a
+place on a page.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import textwrap
+from typing import Any
+
+import api_names
+
+_ROLE = re.compile(r":(\w+):`~?([^`]+)`", re.S)
+_BLOCK = re.compile(r"^( *)(\.\. math::|::) *\n((?:[ \t]*\n|\1 +.*(?:\n|$))+)", re.M)
+
+
+def to_markdown(text: str, path: str) -> str:
+    """The docstring of the object at the dotted ``path``, as Markdown with Google's sections."""
+    text = inspect.cleandoc(text)
+    text = _BLOCK.sub(_block, text)
+    text = re.sub(r"^( *)Example:$", r"\1Examples:", text, flags=re.M)
+    return _ROLE.sub(lambda match: _role(match[1], match[2], path), text)
+
+
+def _block(match: re.Match[str]) -> str:
+    margin, kind, body = match.groups()
+    lines = textwrap.dedent(body).strip("\n")
+    opening, closing = ("$$", "$$") if "math" in kind else ("```text", "```")
+    return textwrap.indent(f"\n{opening}\n{lines}\n{closing}\n\n", margin, lambda line: bool(line))
+
+
+def _role(role: str, text: str, path: str) -> str:
+    if role == "math":
+        return f"${text}$"
+    name = text.lstrip("~")
+    target = _find(name, path)
+    place = None if target is None else api_names.place_of(target)
+    shown = name.rsplit(".", 1)[-1] if place else name
+    return f"[`{shown}`][{place}]" if place else f"`{shown}`"
+
+
+def _find(name: str, path: str) -> Any:
+    """What ``name`` means in the object at ``path``: its class, its module, or from the top."""
+    parts = path.split(".")
+    scopes = [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    for candidate in [*(f"{scope}.{name}" for scope in scopes), name]:
+        found = load(candidate)
+        if found is not None:
+            return found
+    return None
+
+
+@functools.cache
+def load(path: str) -> Any:
+    """What is at a dotted path, a module or something in one; ``None`` if nothing is."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part, None)
+        return found
+    return None

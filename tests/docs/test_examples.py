@@ -1,0 +1,36 @@
+"""The code on the pages runs: every Python block, page by page, unless it is marked `notest`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+BLOCK = re.compile(r"^```python( notest)?\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: Path) -> list[str]:
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [code for notest, code in found if not notest]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
+def test_the_code_on_a_page_runs(page):
+    torch.set_default_dtype(torch.float32)  # what a reader has; the laboratory puts it back
+    names: dict[str, object] = {"__name__": "page"}
+    for number, code in enumerate(blocks(page), start=1):
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+    assert "metaphys" in names or "torchopt" in names
+
+
+def test_the_readme_says_what_it_prints(capsys):
+    first, second, *_ = blocks(PAGES[0])
+    torch.set_default_dtype(torch.float32)
+    names: dict[str, object] = {"__name__": "page"}
+    exec(first, names)
+    exec(second, names)
+    assert capsys.readouterr().out.split("\n")[:2] == ["tensor(-28.)", "8"]

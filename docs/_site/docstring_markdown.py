@@ -19,11 +19,15 @@ import api_names
 _ROLE = re.compile(r":(\w+):`~?([^`]+)`", re.S)
 _BLOCK = re.compile(r"^( *)(\.\. math::|::) *\n((?:[ \t]*\n|\1 +.*(?:\n|$))+)", re.M)
 
+# "a, b: what both are" in a section: readers of docstrings know one name a line.
+_TOGETHER = re.compile(r"^( {4})((?:\w+, )+\w+): (.+(?:\n {8,}\S.*)*)$", re.M)
+
 
 def to_markdown(text: str, path: str) -> str:
     """The docstring of the object at the dotted ``path``, as Markdown with Google's sections."""
     text = inspect.cleandoc(text)
     text = _BLOCK.sub(_block, text)
+    text = _TOGETHER.sub(_apart, text)
     text = re.sub(r"^( *)Example:$", r"\1Examples:", text, flags=re.M)
     return _ROLE.sub(lambda match: _role(match[1], match[2], path), text)
 
@@ -33,6 +37,11 @@ def _block(match: re.Match[str]) -> str:
     lines = textwrap.dedent(body).strip("\n")
     opening, closing = ("$$", "$$") if "math" in kind else ("```text", "```")
     return textwrap.indent(f"\n{opening}\n{lines}\n{closing}\n\n", margin, lambda line: bool(line))
+
+
+def _apart(match: re.Match[str]) -> str:
+    margin, names, meaning = match.groups()
+    return "\n".join(f"{margin}{name}: {meaning}" for name in names.split(", "))
 
 
 def _role(role: str, text: str, path: str) -> str:

@@ -88,6 +88,8 @@ def _execute(path: Path) -> list[list[dict[str, Any]]]:
     scratch.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": _INLINE}
     client = NotebookClient(notebook, timeout=900, kernel_name="python3")
+    # Errors only: the kernel warns that it speaks plain text, to this machine itself.
+    client.extra_arguments = ["--log-level=40"]
     client.resources = {"metadata": {"path": str(scratch)}}
     print(f"executing {path.relative_to(ROOT)}", flush=True)
     try:

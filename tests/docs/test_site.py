@@ -25,6 +25,11 @@ def test_blocks_and_sections_become_markdown():
     found = to_markdown(text, "metaphys.sgd")
     assert "$$\na = b,\nc\n$$" in found and "```text\no--o\n```" in found
     assert "Examples:\n    >>> 1" in found
+    together = to_markdown(
+        "One.\n\nArgs:\n    a, b: of\n        both.\n    c: last.\n", "metaphys.sgd"
+    )
+    expected = "One.\n\nArgs:\n    a: of\n        both.\n    b: of\n        both.\n    c: last."
+    assert to_markdown(text, "metaphys.sgd") == expected
 
 
 def test_links_of_the_repository_hold_in_the_site():

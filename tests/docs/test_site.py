@@ -25,9 +25,7 @@ def test_blocks_and_sections_become_markdown():
     found = to_markdown(text, "metaphys.sgd")
     assert "$$\na = b,\nc\n$$" in found and "```text\no--o\n```" in found
     assert "Examples:\n    >>> 1" in found
-    together = to_markdown(
-        "One.\n\nArgs:\n    a, b: of\n        both.\n    c: last.\n", "metaphys.sgd"
-    )
+    text = "One.\n\nArgs:\n    a, b: of\n        both.\n    c: last.\n"
     expected = "One.\n\nArgs:\n    a: of\n        both.\n    b: of\n        both.\n    c: last."
     assert to_markdown(text, "metaphys.sgd") == expected
 

@@ -56,7 +56,7 @@ class SecondHarmonic(System):
         self.ports = Ports(self.shaper.bins, {}, self.spectrometer.bins)
         # The same for every call, and float64: what a call casts is exact to its own precision.
         self._shape = self.shaper.matrix(self.pulse, self.window)
-        self._read = self.spectrometer.matrix(self.window)
+        self._read = _both_parts(self.spectrometer.matrix(self.window))
         self._energy = float(self.pulse.amplitude(self.window).square().sum())
 
     @final
@@ -86,8 +86,11 @@ class SecondHarmonic(System):
         return {}
 
     @abc.abstractmethod
-    def _convert(self, spectrum: Tensor, crystal: Crystal) -> Tensor:
-        """(..., N) energies of the second harmonic on the grid, of A1's spectrum (..., N)."""
+    def _convert(self, spectrum: Tensor, crystal: Crystal) -> tuple[Tensor, float | Tensor]:
+        """The spectrum of A2, but for phases, and a factor on it, of that of A1; (..., N) each.
+
+        The factor is a number, or one for each unit (*units, ..., 1).
+        """
 
     @final
     def entrance(self, drive: Tensor) -> Tensor:
@@ -103,14 +106,20 @@ class SecondHarmonic(System):
     @final
     def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
         crystal = self.mismatch.crystal(self.crystal, drive)
-        energies = self._convert(self.entrance(drive), crystal) / self._energy
+        spectrum, factor = self._convert(self.entrance(drive), crystal)
+        factor = factor.to(drive) if isinstance(factor, Tensor) else factor
+        # Real and imaginary parts are summed by the matrix, in one pass over the field.
+        squares = torch.view_as_real(spectrum).square().flatten(-2)
         if self.mismatch.shift is None:
-            return energies @ self._read.to(drive)
-        matrix = self.spectrometer.matrix(self.window, self.mismatch.shift.to(drive)).to(drive)
-        rows = energies.reshape(*matrix.shape[:-2], -1, energies.shape[-1])
-        return (rows @ matrix).reshape(*drive.shape[:-1], self.ports.readout)
+            readout = squares @ self._read.to(drive)
+        else:
+            matrix = self.spectrometer.matrix(self.window, self.mismatch.shift.to(drive))
+            rows = squares.reshape(*matrix.shape[:-2], -1, squares.shape[-1])
+            readout = rows @ _both_parts(matrix).to(drive)
+            readout = readout.reshape(*drive.shape[:-1], self.ports.readout)
+        return readout * (factor**2 / self._energy)
 
 
-def energies(spectrum: Tensor) -> Tensor:
-    """|A|², of a complex tensor; smooth at zero."""
-    return torch.view_as_real(spectrum).square().sum(-1)
+def _both_parts(matrix: Tensor) -> Tensor:
+    """A matrix (..., N, m) on energies as one (..., 2 N, m) on squares of parts."""
+    return matrix.repeat_interleave(2, -2)

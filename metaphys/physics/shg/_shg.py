@@ -10,7 +10,7 @@ from torch.fft import ifft
 from metaphys._errors import check
 from metaphys.physics.shg._crystal import Crystal
 from metaphys.physics.shg._mismatch import SHGMismatch
-from metaphys.physics.shg._optics import SecondHarmonic, energies
+from metaphys.physics.shg._optics import SecondHarmonic
 from metaphys.physics.shg._propagate import SplitStep
 from metaphys.physics.shg._pulse import Pulse
 from metaphys.physics.shg._shaper import PulseShaper
@@ -97,9 +97,7 @@ class SHG(SecondHarmonic):
     def with_mismatch(self, mismatch: SHGMismatch | None) -> SHG:
         return SHG(**{**self.setup(), "mismatch": mismatch}, steps=self.steps)
 
-    def _convert(self, spectrum: Tensor, crystal: Crystal) -> Tensor:
+    def _convert(self, spectrum: Tensor, crystal: Crystal) -> tuple[Tensor, float | Tensor]:
         march = SplitStep(crystal, self.window, self.steps)
         _, b = march.run(march.enter(spectrum))
-        # The last half step only turns phases.
-        kappa = march.kappa.to(b.real) if isinstance(march.kappa, Tensor) else march.kappa
-        return energies(ifft(b)) / kappa**2
+        return ifft(b), 1 / march.kappa  # the last half step only turns phases

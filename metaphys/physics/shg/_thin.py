@@ -11,7 +11,7 @@ from torch.fft import fft, ifft
 
 from metaphys.physics.shg._crystal import Crystal
 from metaphys.physics.shg._mismatch import SHGMismatch
-from metaphys.physics.shg._optics import SecondHarmonic, energies
+from metaphys.physics.shg._optics import SecondHarmonic
 
 
 @final
@@ -50,13 +50,10 @@ class ThinSHG(SecondHarmonic):
     def with_mismatch(self, mismatch: SHGMismatch | None) -> ThinSHG:
         return ThinSHG(**{**self.setup(), "mismatch": mismatch})
 
-    def _convert(self, spectrum: Tensor, crystal: Crystal) -> Tensor:
-        source = ifft(fft(spectrum).square())
-        return energies(source) * self._efficiency(crystal, spectrum)
-
-    def _efficiency(self, crystal: Crystal, like: Tensor) -> Tensor:
-        phase = crystal.phase2(self.window) * crystal.length
-        return (crystal.coupling * crystal.length * sinc(phase / 2)).square().to(like.real)
+    def _convert(self, spectrum: Tensor, crystal: Crystal) -> tuple[Tensor, float | Tensor]:
+        field = fft(spectrum)
+        matching = sinc(crystal.phase2(self.window) * (crystal.length / 2))
+        return ifft(field * field) * matching.to(spectrum.real), crystal.coupling * crystal.length
 
 
 def sinc(x: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""Physical systems, forward and backward, for a batch of 64.
+
+``torchdiffeq``: the same equations by its rk4 at the same number of steps, as one would write the
+system without metaphys; the readouts are compared before anything is timed.
+
+``floor``: what the method itself cannot do without, on buffers that exist. For the split step of
+SHG these are 4 transforms a step, less 2 at the ends, and as many backwards; 8 products a step, 6
+to do them again backwards and 12 in the adjoint, each one fused multiply-add over the field; and
+both matrices (shaper, spectrometer), forwards and backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from metaphys.physics import SHG, System, ThinSHG
+
+BATCH = 64
+Run = Callable[[], object]
+
+
+def _sweeps(respond: Callable[[torch.Tensor], torch.Tensor], size: int) -> Run:
+    """Forward and backward, to the drive."""
+    drive = torch.rand(BATCH, size, requires_grad=True)
+    cotangent = torch.randn_like(respond(drive))
+    return lambda: torch.autograd.grad(respond(drive), drive, cotangent)
+
+
+def _metaphys(system: System) -> Run:
+    return _sweeps(lambda drive: system(drive, {}), system.ports.drive)
+
+
+def _solved(shg: SHG) -> Run:
+    solver = pytest.importorskip("torchdiffeq")
+    crystal, window = shg.crystal, shg.window
+    omega = window.angular().float()
+    # d/dt is -i omega, and the field is fft of its spectrum.
+    first = 0.5j * crystal.gvd1 * omega.square()
+    second = 1j * crystal.phase2(window).float()
+    depth = torch.linspace(0, crystal.length, shg.steps + 1)
+
+    def slope(z: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        a1, a2 = torch.view_as_complex(state)
+        linear1 = torch.fft.fft(first * torch.fft.ifft(a1))
+        linear2 = torch.fft.fft(second * torch.fft.ifft(a2))
+        source = 1j * crystal.coupling
+        slopes = linear1 + source * a2 * a1.conj(), linear2 + source * a1.square()
+        return torch.view_as_real(torch.stack(slopes))
+
+    def respond(drive: torch.Tensor) -> torch.Tensor:
+        a1 = torch.fft.fft(shg.entrance(drive))
+        start = torch.view_as_real(torch.stack([a1, torch.zeros_like(a1)]))
+        end = solver.odeint(slope, start, depth, method="rk4")[-1]
+        spectrum = torch.fft.ifft(torch.view_as_complex(end[1].contiguous()))
+        energies = torch.view_as_real(spectrum).square().sum(-1)
+        return energies @ shg.spectrometer.matrix(window).float() / shg._energy
+
+    drive = torch.rand(2, shg.ports.drive)
+    expected = shg(drive, {})
+    torch.testing.assert_close(
+        respond(drive), expected, rtol=5e-3, atol=float(expected.max()) / 1e3
+    )
+    return _sweeps(respond, shg.ports.drive)
+
+
+def _floor(transforms: int, products: int) -> Callable[[System], Run]:
+    def make(system: System) -> Run:
+        assert isinstance(system, SHG | ThinSHG)
+        field = torch.randn(BATCH, system.window.points, dtype=torch.complex64)
+        other, target = torch.randn_like(field), torch.empty_like(field)
+        parts, read = torch.view_as_real(field).flatten(1), system._read.float()
+        levels, shape = torch.rand(BATCH, system.ports.drive), system._shape.float()
+
+        def run() -> None:
+            for _ in range(transforms):
+                torch.fft.fft(field, out=target)
+            for _ in range(products):
+                torch.addcmul(field, field, other, value=0.5, out=target)
+            for _ in range(2):
+                _ = levels @ shape, parts @ read
+
+        return run
+
+    return make
+
+
+STEPS = 20
+ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
+    ("SHG, split step", "metaphys"): (lambda: SHG(steps=STEPS), _metaphys),
+    ("SHG, split step", "torchdiffeq"): (lambda: SHG(steps=STEPS), _solved),
+    ("SHG, split step", "floor"): (
+        lambda: SHG(steps=STEPS),
+        _floor(2 * (4 * STEPS - 2), 26 * STEPS),
+    ),
+    ("SHG, thin crystal", "metaphys"): (ThinSHG, _metaphys),
+    ("SHG, thin crystal", "floor"): (ThinSHG, _floor(4, 3)),
+}
+
+
+@pytest.mark.parametrize(("system", "peer"), ROWS)
+def test_forward_and_backward(benchmark, system: str, peer: str) -> None:
+    benchmark.group = f"{system}, batch {BATCH}, forward and backward"
+    make, run = ROWS[system, peer]
+    benchmark.pedantic(run(make()), rounds=15, warmup_rounds=3)

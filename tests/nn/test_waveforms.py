@@ -1,7 +1,7 @@
 """The stack of systems that answer waveforms, on plates."""
 
 # Misuse is tested here.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 from __future__ import annotations
 

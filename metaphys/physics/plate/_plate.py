@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from metaphys._errors import check
+from metaphys.physics._constants import Constant
 from metaphys.physics._ports import Ports, align
 from metaphys.physics._scan import Flat, scan
 from metaphys.physics._system import System
@@ -100,6 +102,7 @@ class Plate(System):
         self.units = self.mismatch.units(self.design.modes)
         self.ports = Ports(samples, {}, samples + guard)
         self._shapes = shapes(self.design)
+        self._kernel = Constant(getattr(self.mismatch, f.name) for f in fields(self.mismatch))
 
     def __repr__(self) -> str:
         units = f", units={self.units}" if self.units else ""
@@ -134,7 +137,7 @@ class Plate(System):
 
     def impulse_response(self) -> Tensor:
         """The kernel g of the linear plate, (*units, N + G), float64, in V/N: y = g ∗ F."""
-        return impulse_response(self._modes(), 1 / self.rate, self.samples + self.guard)
+        return self._response()
 
     def transfer(self, frequency: Tensor) -> Tensor:
         r"""The linear plate's response Y/F to a steady tone, complex, in V/N.
@@ -186,9 +189,8 @@ class Plate(System):
 
     def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
         if not self.design.stiffening:
-            found = self._modes(drive.device)
-            kernel = impulse_response(found, 1 / self.rate, self.samples + self.guard)
-            return convolve(align(kernel.to(drive), 1, drive.ndim - 1), drive)
+            kernel = self._kernel.like(drive, self._response)
+            return convolve(align(kernel, 1, drive.ndim - 1), drive)
         rest = drive.new_zeros(*drive.shape[:-1], self.design.modes)
         return self._march(drive, rest, rest, heard).movedim(0, -1)
 
@@ -209,6 +211,9 @@ class Plate(System):
 
         force = torch.nn.functional.pad(drive, (0, self.guard)).movedim(-1, 0).unsqueeze(-1)
         return scan(body, (q, v), consts, (force,), every=self.checkpoint)[1]
+
+    def _response(self, on: torch.device | None = None) -> Tensor:
+        return impulse_response(self._modes(on), 1 / self.rate, self.samples + self.guard)
 
     def _modes(self, on: torch.device | None = None) -> Modes:
         on = torch.device("cpu") if on is None else on

@@ -17,24 +17,32 @@ _DIRECTIVE = re.compile(r"^::: ([\w.]+)", re.M)
 
 @functools.cache
 def public() -> dict[str, Any]:
-    """Every name in the ``__all__`` of metaphys and of its packages, by its dotted path.
+    """Every name in the ``__all__`` of metaphys, its packages and its modules, by its dotted path.
+
+    What a module passes on from another project is documented there.
 
     Raises:
         ModuleNotFoundError: an optional dependency of a package is missing.
     """
-    packages = ["metaphys"]
-    for path in sorted(Path(metaphys.__file__).parent.glob("*/__init__.py")):
-        packages.append(f"metaphys.{path.parent.name}")
-    packages.append("metaphys.adjoint")
     found = {}
-    for package in packages:
-        module = metaphys.adjoint if package == "metaphys.adjoint" else _imported(package)
-        found |= {f"{package}.{name}": getattr(module, name) for name in module.__all__}
-    return {name: thing for name, thing in found.items() if not inspect.ismodule(thing)}
+    for door in _doors():
+        module = metaphys.adjoint if door == "metaphys.adjoint" else importlib.import_module(door)
+        names = getattr(module, "__all__", [])
+        found |= {f"{door}.{name}": getattr(module, name) for name in names}
+    return {name: thing for name, thing in found.items() if _own(thing)}
 
 
-def _imported(package: str) -> Any:
-    return importlib.import_module(package)
+def _doors() -> list[str]:
+    folder = Path(metaphys.__file__).parent
+    names = [path.parent.name for path in folder.glob("*/__init__.py")]
+    names += [path.stem for path in folder.glob("*.py")]
+    public = sorted(f"metaphys.{name}" for name in names if not name.startswith("_"))
+    return ["metaphys", *public, "metaphys.adjoint"]
+
+
+def _own(thing: Any) -> bool:
+    origin = str(getattr(thing, "__module__", "")).split(".")[0]
+    return not inspect.ismodule(thing) and origin != "optree"
 
 
 @functools.cache

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import optree
+
 import metaphys
 
 PAGES = Path(__file__).parents[1] / "api"
@@ -29,7 +31,7 @@ def public() -> dict[str, Any]:
         module = metaphys.adjoint if door == "metaphys.adjoint" else importlib.import_module(door)
         names = getattr(module, "__all__", [])
         found |= {f"{door}.{name}": getattr(module, name) for name in names}
-    return {name: thing for name, thing in found.items() if _own(thing)}
+    return {name: thing for name, thing in found.items() if _own(name, thing)}
 
 
 def _doors() -> list[str]:
@@ -40,9 +42,9 @@ def _doors() -> list[str]:
     return ["metaphys", *public, "metaphys.adjoint"]
 
 
-def _own(thing: Any) -> bool:
-    origin = str(getattr(thing, "__module__", "")).split(".")[0]
-    return not inspect.ismodule(thing) and origin != "optree"
+def _own(path: str, thing: Any) -> bool:
+    passed_on = getattr(optree, path.rpartition(".")[2], None) is thing
+    return not inspect.ismodule(thing) and not passed_on
 
 
 @functools.cache

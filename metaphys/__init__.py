@@ -1,6 +1,26 @@
 """Differentiable meta-optimization for networks whose layers are physical systems."""
 
-from metaphys import _saving, data, meta, nn, ops, optim, physics, pytree, utils
+from metaphys import (
+    _saving,
+    alias,
+    base,
+    clip,
+    combine,
+    data,
+    hook,
+    meta,
+    nn,
+    ops,
+    optim,
+    physics,
+    pytree,
+    schedule,
+    transform,
+    update,
+    utils,
+)
+from metaphys.clip import clip_grad_norm
+from metaphys.hook import register_hook, zero_nan_hook
 from metaphys.meta import (
     MetaAdaDelta,
     MetaAdadelta,
@@ -42,6 +62,7 @@ from metaphys.optim import (
     AdamW,
     Adan,
     FuncOptimizer,
+    GradientTransformation,
     Lion,
     Muon,
     NAdam,
@@ -57,6 +78,9 @@ from metaphys.optim import (
     adamw,
     adan,
     apply_updates,
+    chain,
+    chain_flat,
+    identity,
     lion,
     muon,
     nadam,
@@ -64,6 +88,7 @@ from metaphys.optim import (
     rmsprop,
     sgd,
 )
+from metaphys.schedule import exponential_decay, linear_schedule, polynomial_schedule
 from metaphys.version import __version__ as __version__
 
 __all__ = [
@@ -78,6 +103,7 @@ __all__ = [
     "Adamax",
     "Adan",
     "FuncOptimizer",
+    "GradientTransformation",
     "Lion",
     "MetaAdaDelta",
     "MetaAdaGrad",
@@ -113,9 +139,20 @@ __all__ = [
     "adamw",
     "adan",
     "adjoint",
+    "alias",
     "apply_updates",
+    "base",
+    "chain",
+    "chain_flat",
+    "clip",
+    "clip_grad_norm",
+    "combine",
     "data",
+    "exponential_decay",
     "extract_state_dict",
+    "hook",
+    "identity",
+    "linear_schedule",
     "lion",
     "meta",
     "module_clone",
@@ -126,14 +163,20 @@ __all__ = [
     "ops",
     "optim",
     "physics",
+    "polynomial_schedule",
     "pytree",
     "radam",
     "recover_state_dict",
+    "register_hook",
     "rmsprop",
+    "schedule",
     "sgd",
     "stop_gradient",
+    "transform",
     "unroll",
+    "update",
     "utils",
+    "zero_nan_hook",
 ]
 
-_saving.allow_states(optim, meta)
+_saving.allow_states(optim, meta, transform)

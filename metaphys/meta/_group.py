@@ -11,7 +11,16 @@ from torch import nn
 
 from metaphys._errors import check, refuse
 from metaphys._slots import Slot, parameter_slots
-from metaphys.optim.rule import Core, PerLeaf, Rule, select, select_hyper, select_state
+from metaphys._tree import flatten
+from metaphys.optim.rule import (
+    Core,
+    PerLeaf,
+    Rule,
+    select,
+    select_hyper,
+    select_state,
+    steps_of,
+)
 
 
 @dataclass(eq=False)
@@ -60,10 +69,10 @@ class Group:
         if layout(start) == layout(part.state):
             return part
         check(
-            not bool(part.state.count.any()),
+            not bool(steps_of(part.state).any()),
             "params",
             expected=f"not stepped yet when {list(given)} change what state is kept for them",
-            got=f"parameters after {part.state.count.tolist()} steps",
+            got=f"parameters after {steps_of(part.state).tolist()} steps",
             remedy="Add the group before the first step.",
         )
         part.state = start
@@ -174,11 +183,6 @@ def _each(value: Any, names: list[str], argument: str) -> Any:
 
 def layout(state: Any) -> str:
     """What kind of state this is, and of tensors of which shapes."""
-    kind = type(state).__name__
-    if not hasattr(state, "_asdict"):
-        return f"a {kind}"
-    shapes = {
-        name: [tuple(each.shape) for each in (value if isinstance(value, tuple) else (value,))]
-        for name, value in state._asdict().items()
-    }
-    return f"{kind} of shapes {shapes}"
+    leaves, spec = flatten(state)
+    shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    return f"{type(state).__name__} of shapes {shapes}, as {spec}"

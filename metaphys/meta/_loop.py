@@ -37,6 +37,18 @@ class Layout:
         leaves = flatten(tree)[0]
         return tuple(leaves[place] for place in self._places)
 
+    def check_constant(self, tree: Tree, argument: str) -> None:
+        """Refuse a tree of another structure, or whose leaves that are no tensors differ."""
+        leaves, spec = flatten(tree)
+        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        check(
+            spec == self._spec and others == self._leaves,
+            argument,
+            expected="of one structure in all steps, with what changes in tensors",
+            got=f"a step from {self._leaves} in {self._spec} to {others} in {spec}",
+            remedy="Keep numbers that change, such as a count, as tensors.",
+        )
+
     def tree(self, tensors: Sequence[Tensor]) -> Tree:
         """The tree whose tensors these are."""
         leaves = list(self._leaves)
@@ -133,6 +145,7 @@ class Loop:
         tree = self.params.tree(params)
         rule = dataclasses.replace(self.rule, hyper=self.hyper.tree(hyper))
         updates, after = rule.update(self.params.tree(grads), self.state.tree(state), tree)
+        self.state.check_constant(after, "state")
         moved = self.params.tensors(apply_updates(tree, updates, inplace=False))
         new = (*moved, *self.state.tensors(after))
         known = loss.detach()

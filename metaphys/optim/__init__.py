@@ -1,10 +1,13 @@
 """Optimizers: rules as pure functions, and the same rules as ``torch.optim.Optimizer``."""
 
+from metaphys.optim._empty import EmptyState
+from metaphys.optim._pair import PairState
 from metaphys.optim.adadelta import AdadeltaState, adadelta
 from metaphys.optim.adagrad import AdagradState, adagrad
 from metaphys.optim.adam import AdamState, adam, adamw
 from metaphys.optim.adamax import AdamaxState, adamax
 from metaphys.optim.adan import AdanState, adan
+from metaphys.optim.chain import chain, chain_flat, identity
 from metaphys.optim.classes import (
     SGD,
     AdaDelta,
@@ -30,7 +33,7 @@ from metaphys.optim.nadam import NAdamState, nadam
 from metaphys.optim.optimizer import Optimizer
 from metaphys.optim.radam import RAdamState, radam
 from metaphys.optim.rmsprop import RMSpropState, rmsprop
-from metaphys.optim.rule import Core, PerLeaf, Rule, apply_updates
+from metaphys.optim.rule import Core, GradientTransformation, PerLeaf, Rule, apply_updates
 from metaphys.optim.sgd import SGDState, sgd
 
 __all__ = [
@@ -50,7 +53,9 @@ __all__ = [
     "Adan",
     "AdanState",
     "Core",
+    "EmptyState",
     "FuncOptimizer",
+    "GradientTransformation",
     "Lion",
     "LionState",
     "Muon",
@@ -58,6 +63,7 @@ __all__ = [
     "NAdam",
     "NAdamState",
     "Optimizer",
+    "PairState",
     "PerLeaf",
     "RAdam",
     "RAdamState",
@@ -73,6 +79,9 @@ __all__ = [
     "adamw",
     "adan",
     "apply_updates",
+    "chain",
+    "chain_flat",
+    "identity",
     "lion",
     "muon",
     "nadam",

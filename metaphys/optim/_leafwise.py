@@ -18,7 +18,7 @@ from metaphys._typing import Tensors
 from metaphys.ops._checks import check_lists
 from metaphys.ops._math import cast, state_dtype
 from metaphys.optim import _parts
-from metaphys.optim.rule import Core
+from metaphys.optim._core import Core, check_rates_fit, each
 
 Moments = tuple[Any, ...]
 
@@ -115,7 +115,7 @@ class Leafwise(Core):
         self, grads: Tensors, state: Any, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], Any]:
         """The updates, to be added to the parameters, and the next state."""
-        _parts.check_fits(hyper["lr"], grads)
+        check_rates_fit(hyper["lr"], grads)
         count, n = state.count + 1, len(grads)
         fields = dict(zip(self.state._fields[1:], state[1:]))
         shaped = {name: kept for name, kept in fields.items() if kept and name not in self.scalars}
@@ -124,7 +124,7 @@ class Leafwise(Core):
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
         moments = list(zip(*(kept or (None,) * n for kept in fields.values())))
         factors = list(zip(*self.factors(count, hyper))) or [()] * n
-        rates = _parts.each(hyper["lr"], grads)
+        rates = each(hyper["lr"], grads)
         by_dtype = {dtype: _cast_all(hyper, dtype) for dtype in {g.dtype for g in grads}}
         updates, after = [], []
         for i, grad in enumerate(grads):
@@ -146,12 +146,6 @@ class Leafwise(Core):
             return update
         (param,) = _parts.needed(None if param is None else (param,))
         return self.decayed(update, param, rate * hyper["weight_decay"], hyper)
-
-    def update_in_place(
-        self, params: Tensors, grads: Tensors, state: Any, hyper: Mapping[str, Any]
-    ) -> bool:
-        """There is no kernel in place."""
-        return False
 
 
 def _kept(column: tuple[Any, ...]) -> tuple[Any, ...]:

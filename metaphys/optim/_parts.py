@@ -12,7 +12,7 @@ from metaphys._errors import check, refuse
 from metaphys._tree import flatten
 from metaphys._typing import Tensors
 from metaphys.ops._math import cast, state_dtype
-from metaphys.optim.rule import PerLeaf
+from metaphys.optim._core import each
 
 
 def check_finite(name: str, value: Any, *, shaped: bool = False) -> None:
@@ -50,7 +50,7 @@ def check_at_least(name: str, value: Any, low: float = 0.0, *, shaped: bool = Fa
 
 def check_rates(name: str, value: Any) -> None:
     """:func:`check_at_least` 0 for one learning rate, or each of a tree of them."""
-    for leaf in flatten(value)[0]:
+    for leaf in [value] if callable(value) else flatten(value)[0]:
         # A None stands where the tree of parameters has one.
         if leaf is not None or leaf is value:
             check_at_least(name, leaf, shaped=True)
@@ -171,30 +171,6 @@ def scaled(updates: Sequence[torch.Tensor], outside: Any) -> Sequence[torch.Tens
     if outside is None:
         return updates
     return [cast(rate, u.dtype) * u for rate, u in zip(each(outside, updates), updates)]
-
-
-def check_fits(lr: Any, params: Tensors) -> None:
-    """Refuse a learning rate that would give a parameter another shape."""
-    if isinstance(lr, (int, float)):
-        return
-    for rate, param in zip(each(lr, params), params):
-        check(rate is not None, "lr", expected="given for every parameter", got=None)
-        if isinstance(rate, torch.Tensor) and rate.ndim:
-            fits = rate.ndim <= param.ndim and all(
-                have in (1, want) for have, want in zip(rate.shape[::-1], param.shape[::-1])
-            )
-            check(
-                fits,
-                "lr",
-                expected=f"a number, or broadcast to a parameter's shape {tuple(param.shape)}",
-                got=f"one of shape {tuple(rate.shape)}",
-                remedy="Give a tree with one for each parameter.",
-            )
-
-
-def each(value: Any, leaves: Sequence[Any]) -> Sequence[Any]:
-    """A hyper-parameter's value for each leaf."""
-    return value.values if isinstance(value, PerLeaf) else [value] * len(leaves)
 
 
 def all_numbers(values: Sequence[Any]) -> bool:

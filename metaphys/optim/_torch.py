@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._errors import check, refuse
+from metaphys._tree import flatten, unflatten
 from metaphys.optim.adadelta import adadelta
 from metaphys.optim.adagrad import adagrad
 from metaphys.optim.adam import adam, adamw
@@ -17,7 +18,7 @@ from metaphys.optim.nadam import nadam
 from metaphys.optim.optimizer import Optimizer
 from metaphys.optim.radam import radam
 from metaphys.optim.rmsprop import rmsprop
-from metaphys.optim.rule import PerLeaf, Rule
+from metaphys.optim.rule import Rule
 from metaphys.optim.sgd import sgd
 
 ADAM = {"mu": "exp_avg", "nu": "exp_avg_sq", "max_nu": "max_exp_avg_sq"}
@@ -80,22 +81,28 @@ def torch_groups(optimizer: torch.optim.Optimizer, given: Mapping[str, Any]) -> 
             got=f"a {type(optimizer).__name__}",
             remedy="Write its rule, or take one of metaphys.optim.",
         )
+    if isinstance(optimizer, Optimizer):
+        return [_ours(optimizer, index, given) for index in range(len(optimizer.param_groups))]
     return [_converted(optimizer, group, given) for group in optimizer.param_groups]
+
+
+def _ours(optimizer: Optimizer, index: int, given: Mapping[str, Any]) -> TorchGroup:
+    group = optimizer.param_groups[index]
+    rule = _checked(Rule(optimizer.rule.core, optimizer.hyper_of(group)), given)
+    start = rule.core.init(group["params"], rule.hyper)
+    (kept, spec), (first, _) = flatten(optimizer.state_of(index, start)), flatten(start)
+    copies = [_copied(a, b) if isinstance(a, torch.Tensor) else a for a, b in zip(kept, first)]
+    return TorchGroup(list(group["params"]), rule, unflatten(spec, copies))
 
 
 def _converted(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], given: Mapping[str, Any]
 ) -> TorchGroup:
     params = list(group["params"])
-    if isinstance(optimizer, Optimizer):
-        own = {name: _spread(group[name]) for name in optimizer.rule.hyper}
-        rule = _checked(Rule(optimizer.rule.core, own), given)
-        names = {name: name for name in _fields(rule)}
-    else:
-        make, names = KINDS[type(optimizer)]
-        if group.get("decoupled_weight_decay") and make is adam:
-            make = adamw
-        rule = _checked(make(**_options(optimizer, group, make)), given)
+    make, names = KINDS[type(optimizer)]
+    if group.get("decoupled_weight_decay") and make is adam:
+        make = adamw
+    rule = _checked(make(**_options(optimizer, group, make)), given)
     states = [optimizer.state.get(param, {}) for param in params]
     return TorchGroup(params, rule, _state(rule, params, states, names))
 
@@ -123,15 +130,6 @@ def _checked(rule: Rule, given: Mapping[str, Any]) -> Rule:
     for name in given:
         check(name in rule.hyper, name, expected=f"one of {list(rule.hyper)}", got=name)
     return Rule(rule.core, {**rule.hyper, **given})
-
-
-def _spread(value: Any) -> Any:
-    """The list that the stateful form keeps for a value for each parameter, as rules take it."""
-    return PerLeaf(tuple(value)) if isinstance(value, list) else value
-
-
-def _fields(rule: Rule) -> tuple[str, ...]:
-    return type(rule.core.init([], rule.hyper))._fields[1:]
 
 
 def _state(

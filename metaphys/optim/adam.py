@@ -18,7 +18,8 @@ from metaphys.ops._checks import check_lists
 from metaphys.ops._math import cast
 from metaphys.ops.adam import amsgrad_reference
 from metaphys.optim import _parts
-from metaphys.optim.rule import Core, Rule
+from metaphys.optim._core import Core, check_rates_fit, each
+from metaphys.optim.rule import Rule
 
 
 class AdamState(NamedTuple):
@@ -54,7 +55,7 @@ class _Adam(Core):
     def update(
         self, grads: Tensors, state: AdamState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], AdamState]:
-        _parts.check_fits(hyper["lr"], grads)
+        check_rates_fit(hyper["lr"], grads)
         decay = hyper["weight_decay"]
         coupled = 0.0 if self.decoupled else decay
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
@@ -63,7 +64,7 @@ class _Adam(Core):
         updates, *moments = self._adam(grads, state, count, hyper, scale)
         if self.decoupled and not _parts.is_zero(decay):
             params = _parts.needed(params)
-            mask = _parts.each(True if hyper["mask"] is None else hyper["mask"], params)
+            mask = each(True if hyper["mask"] is None else hyper["mask"], params)
             updates = [
                 u + scale * cast(decay, p.dtype) * p if chosen else u
                 for u, p, chosen in zip(updates, params, mask)
@@ -89,10 +90,10 @@ class _Adam(Core):
 
     def update_in_place(
         self, params: Tensors, grads: Tensors, state: AdamState, hyper: Mapping[str, Any]
-    ) -> bool:
+    ) -> AdamState:
         numbers = (*hyper["betas"], *(hyper[n] for n in ("lr", "eps", "eps_root", "weight_decay")))
         if not _parts.all_numbers(numbers) or hyper["mask"] is not None or hyper["amsgrad"]:
-            return False
+            return super().update_in_place(params, grads, state, hyper)
         ops.adam_(
             params,
             grads,
@@ -108,7 +109,7 @@ class _Adam(Core):
             decoupled=self.decoupled,
             maximize=hyper["maximize"],
         )
-        return True
+        return state
 
 
 ADAM = _Adam(decoupled=False)

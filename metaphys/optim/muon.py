@@ -33,6 +33,7 @@ class MuonState(NamedTuple):
 class _Muon(Leafwise):
     state = MuonState
     scalars = ("nu",)
+    static = ("ns_steps",)
     nonnegative = ("weight_decay", "eps", "adamw_eps")
     fractions = ("momentum",)
     flags = ("nesterov", "maximize")

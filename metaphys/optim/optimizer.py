@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, overload
 
 import torch
 
 from metaphys._errors import check
-from metaphys.optim._parts import check_fits
-from metaphys.optim.rule import PerLeaf, Rule, resolve, select, select_hyper, values_of_params
+from metaphys.optim._state import names_of, pack, steps_of, unpack
+from metaphys.optim.rule import (
+    PerLeaf,
+    Rule,
+    select,
+    select_hyper,
+    update_leaves,
+    values_of_params,
+)
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -98,50 +105,77 @@ class Optimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         # Schedules and state come first, for all groups: what may fail, fails before any step.
-        for ready in [self._prepare(group) for group in self.param_groups]:
-            if ready is not None:
-                self._step(ready)
+        for finish in [self._prepare(i, group) for i, group in enumerate(self.param_groups)]:
+            finish()
         return loss
 
-    def _prepare(self, group: dict[str, Any]) -> _Prepared | None:
+    def _prepare(self, index: int, group: dict[str, Any]) -> Callable[[], None]:
+        """What is left to do of a group's step, once nothing can fail."""
+        if not self.rule.core.whole:
+            ready = self._by_leaf(group)
+            return lambda: None if ready is None else self._step(ready)
+        core, params, hyper = self.rule.core, group["params"], self.hyper_of(group)
+        kept: Any = self.state  # torch.optim saves what is not a parameter's as it is
+        state = kept[_key(index)] if _key(index) in kept else core.init(params, hyper)
+        updates, state = update_leaves(core, [p.grad for p in params], state, params, hyper)
+
+        def finish() -> None:
+            kept[_key(index)] = state
+            for param, update in zip(params, updates):
+                if update is not None:
+                    param.add_(update)
+
+        return finish
+
+    def hyper_of(self, group: dict[str, Any]) -> dict[str, Any]:
+        """A group's hyper-parameters as its core takes them."""
+        return {
+            name: PerLeaf(tuple(group[name])) if isinstance(group[name], list) else group[name]
+            for name in self.rule.hyper
+        }
+
+    def state_of(self, index: int, start: Any) -> Any:
+        """The state of a group as its core takes it; that of ``start`` where there is none yet."""
+        kept: Any = self.state
+        if self.rule.core.whole:
+            return kept[_key(index)] if _key(index) in kept else start
+        params = self.param_groups[index]["params"]
+        own = [kept[param] if param in kept else {} for param in params]
+        return pack(start, [{**a, **b} for a, b in zip(unpack(start, len(params)), own)])
+
+    def _by_leaf(self, group: dict[str, Any]) -> _Prepared | None:
         """The parameters of a group that have a gradient, their state and hyper-parameters."""
         core, everything = self.rule.core, group["params"]
         present = [index for index, param in enumerate(everything) if param.grad is not None]
         if not present:
             return None
-        hyper = {name: group[name] for name in self.rule.hyper}
-        for name in core.per_leaf:
-            if isinstance(hyper[name], list):
-                hyper[name] = PerLeaf(tuple(hyper[name]))
+        hyper = self.hyper_of(group)
         params = select(everything, present)
         # What a first step would start from: a momentum that was 0 until now has no buffer yet.
-        start = core.init(params[:1], hyper)
-        names = _unpack(start, 1)[0].keys()
+        start = core.init(params[:1], select_hyper(hyper, present[:1]))
+        names = unpack(start, 1)[0].keys()
         # Looked up once: the hash of a tensor costs as much as the step of a small one.
         states = [self.state[param] for param in params]
-        for param, each in zip(params, states):
+        for index, param, each in zip(present, params, states):
             if len(each) < len(names):
-                first = _unpack(core.init([param], hyper), 1)[0]
+                first = unpack(core.init([param], select_hyper(hyper, [index])), 1)[0]
                 each.update({name: first[name] for name in first if name not in each})
-        state = _pack(type(start), names, states)
-        count = state.count
+        state = known = pack(start, states)
         if len(present) < len(everything):
-            count = torch.stack([self.state[p]["step"] for p in everything if p in self.state])
-        hyper = select_hyper(resolve(core, hyper, count, everything), present)
-        check_fits(hyper["lr"], params)
+            known = pack(start, [self.state[p] for p in everything if p in self.state])
+        hyper = select_hyper(core.resolve(hyper, known, everything), present)
+        core.check_fits(params, hyper)
         return _Prepared(params, states, state, hyper)
 
     def _step(self, ready: _Prepared) -> None:
         core, params, state = self.rule.core, ready.params, ready.packed
         grads = [param.grad for param in params]
-        if core.update_in_place(params, grads, state, ready.hyper):  # type: ignore[arg-type]
-            for each, step in zip(ready.states, state.count.unbind(0)):
+        after = core.update_in_place(params, grads, state, ready.hyper)  # type: ignore[arg-type]
+        if after is state:  # all but the counts was written where it is
+            for each, step in zip(ready.states, steps_of(state).unbind(0)):
                 each["step"] = step
             return
-        updates, state = core.update(grads, state, params, ready.hyper)  # type: ignore[arg-type]
-        for param, update in zip(params, updates):
-            param.add_(update)
-        for each, values in zip(ready.states, _unpack(state, len(params))):
+        for each, values in zip(ready.states, unpack(after, len(params))):
             each.update(values)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -158,20 +192,21 @@ class Optimizer(torch.optim.Optimizer):
         """
         self._check_state_dict(state_dict)
         super().load_state_dict(state_dict)
-        for param, saved in self._saved(state_dict):
-            for name, value in saved.items():
-                device = "cpu" if name == "step" else param.device
-                self.state[param][name] = value.detach().to(device, copy=True)
+        for group, index, param, saved in self._saved(state_dict):
+            if saved:
+                hyper = select_hyper(self.hyper_of(group), [index])
+                fresh = unpack(self.rule.core.init([param], hyper), 1)[0]
+                for name, value in saved.items():
+                    device = (fresh[name] if name in fresh else param).device
+                    self.state[param][name] = value.detach().to(device, copy=True)
 
-    def _saved(self, state_dict: dict[str, Any]) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+    def _saved(self, state_dict: dict[str, Any]) -> Iterator[_Saved]:
         """What a state dict holds for each parameter."""
-        indices = [i for group in state_dict["param_groups"] for i in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        return [(p, state_dict["state"].get(index, {})) for index, p in zip(indices, params)]
+        for group, saved in zip(self.param_groups, state_dict["param_groups"]):
+            for index, (param, number) in enumerate(zip(group["params"], saved["params"])):
+                yield _Saved(group, index, param, state_dict["state"].get(number, {}))
 
     def _check_state_dict(self, state_dict: dict[str, Any]) -> None:
-        fields = type(self.rule.core.init([], self.rule.hyper))._fields
-        names = {"step", *fields} - {"count"}
         for group in state_dict["param_groups"]:
             missing = [name for name in self.rule.hyper if name not in group]
             check(
@@ -180,9 +215,12 @@ class Optimizer(torch.optim.Optimizer):
                 expected=f"of an optimizer with the hyper-parameters {list(self.rule.hyper)}",
                 got=f"one without {missing}",
             )
-        for param, saved in self._saved(state_dict):
+        for group, _, param, saved in self._saved(state_dict):
+            none = self.rule.core.init([], select_hyper(self.hyper_of(group), []))
+            names = set(names_of(none))
+            steps = {name for name in names if name.split(".")[-1] == "step"}
             check(
-                not saved or ("step" in saved and names.issuperset(saved)),
+                not saved or steps <= set(saved) <= names,
                 "state_dict",
                 expected=f"of an optimizer with the state {sorted(names)}",
                 got=f"{sorted(saved)}",
@@ -190,11 +228,25 @@ class Optimizer(torch.optim.Optimizer):
             for name, value in saved.items():
                 # Some rules keep one number for a parameter.
                 check(
-                    name == "step" or value.shape in (param.shape, ()),
+                    value.shape in (param.shape, ()),
                     "state_dict",
                     expected=f"of parameters of the shape {tuple(param.shape)}",
                     got=f"{name} of shape {tuple(value.shape)}",
                 )
+
+
+def _key(index: int) -> str:
+    """Where the state of a whole group is, if it cannot be taken apart."""
+    return f"group {index}"
+
+
+class _Saved(NamedTuple):
+    """What a state dict holds for one parameter of a group."""
+
+    group: dict[str, Any]
+    index: int
+    param: torch.Tensor
+    state: dict[str, torch.Tensor]
 
 
 class _Prepared(NamedTuple):
@@ -204,22 +256,3 @@ class _Prepared(NamedTuple):
     states: list[dict[str, torch.Tensor]]
     packed: Any
     hyper: Mapping[str, Any]
-
-
-def _unpack(state: Any, n: int) -> list[dict[str, torch.Tensor]]:
-    """A state of n leaves as one dict a leaf; the count is called ``step``, as in torch.optim."""
-    fields = {name: value for name, value in state._asdict().items() if name != "count" and value}
-    steps = state.count.unbind(0)
-    return [
-        {"step": steps[i], **{name: value[i] for name, value in fields.items()}} for i in range(n)
-    ]
-
-
-def _pack(kind: Any, names: Iterable[str], states: list[dict[str, torch.Tensor]]) -> Any:
-    """The inverse of :func:`_unpack`; ``names`` are those that the rule uses at present."""
-    fields = {
-        name: tuple(state[name] for state in states) if name in names else ()
-        for name in kind._fields
-        if name != "count"
-    }
-    return kind(count=torch.stack([state["step"] for state in states]), **fields)

@@ -1,62 +1,96 @@
-"""What a rule is: one optimizer's mathematics as a pair of pure functions.
+"""What a rule is: one optimizer's mathematics as a pair of pure functions on any tree.
 
-A :class:`Core` is the mathematics on flat lists, written once for each optimizer. A :class:`Rule`
-is a core with hyper-parameters bound to it, on any tree of tensors. Every other form (stateful,
-meta, unrolled) calls the same core.
+A :class:`Rule` is a core (:mod:`metaphys.optim._core`) with hyper-parameters bound to it. Every
+other form (stateful, meta, unrolled) calls the same core.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from metaphys._errors import check, refuse
 from metaphys._tree import flatten, flatten_like, flatten_tensors, unflatten
-from metaphys._typing import Leaves, Tensors, Tree
+from metaphys._typing import Tree
+from metaphys.optim._apply import add_updates, apply_updates, update_leaves
+from metaphys.optim._chain import chained
+from metaphys.optim._core import Core, PerLeaf, select, select_hyper, values_of_params
+from metaphys.optim._pair import Pair
+from metaphys.optim._state import select_state, steps_of
+from metaphys.optim._structure import Structure
+
+__all__ = [
+    "Core",
+    "GradientTransformation",
+    "PerLeaf",
+    "Rule",
+    "add_updates",
+    "apply_updates",
+    "bound",
+    "select",
+    "select_hyper",
+    "select_state",
+    "steps_of",
+    "update_leaves",
+    "values_of_params",
+]
 
 
-class Core(ABC):
-    """One optimizer's mathematics on flat lists of tensors: pure, out of place, no ``None``.
+class GradientTransformation:
+    """A pair of pure functions on trees, as TorchOpt and optax have it; every rule is one.
 
-    A state is a NamedTuple whose field ``count`` holds the steps that each leaf has taken (int64,
-    (n,), on the CPU: no device ever waits for it) and whose other fields are tuples of n tensors,
-    or empty tuples.
+    Called with two functions it makes a rule of them, which then works like any other: in
+    :func:`metaphys.chain`, in every stateful and meta form, and in :func:`metaphys.unroll`. A state
+    that changes must be in tensors. The forms that work on modules hand over a list of tensors,
+    the others the tree that they were given; a missing gradient is ``None`` there.
+
+    Args:
+        init: ``init(params) -> state``, any optree tree of tensors.
+        update: ``update(grads, state, *, params, inplace) -> (updates, state)``, out of place;
+            arguments that it does not have are not given.
+
+    Example:
+        >>> import torch, metaphys
+        >>> def init(params):
+        ...     return ()
+        >>> def update(grads, state, params=None):
+        ...     return {name: -0.5 * grad for name, grad in grads.items()}, state
+        >>> rule = metaphys.GradientTransformation(init, update)
+        >>> isinstance(rule, metaphys.Rule), isinstance(metaphys.sgd(0.1), type(rule).__mro__[1])
+        (True, True)
+        >>> params = {"w": torch.tensor([1.0])}
+        >>> updates, _ = rule.update({"w": torch.tensor([4.0])}, rule.init(params))
+        >>> updates["w"]
+        tensor([-2.])
     """
 
-    per_leaf: tuple[str, ...] = ("lr",)
-    """The hyper-parameters that may have one value for each leaf."""
+    def __new__(cls, init: Callable[..., Any], update: Callable[..., Any]) -> Rule:
+        """The rule made of two functions."""
+        return Rule(Pair(init, update), {})
 
-    of_params: tuple[str, ...] = ()
-    """Those that may be a function of the list of parameters instead of the steps."""
-
-    @abstractmethod
-    def check(self, hyper: Mapping[str, Any]) -> None:
-        """Refuse hyper-parameters outside their range, naming the argument."""
-
-    @abstractmethod
-    def init(self, params: Tensors, hyper: Mapping[str, Any]) -> Any:
+    def init(self, params: Tree) -> Any:
         """The state before the first step."""
+        raise NotImplementedError
 
-    @abstractmethod
     def update(
-        self, grads: Tensors, state: Any, params: Tensors | None, hyper: Mapping[str, Any]
-    ) -> tuple[Sequence[torch.Tensor], Any]:
+        self, grads: Tree, state: Any, params: Tree | None = None, *, inplace: bool = True
+    ) -> tuple[Tree, Any]:
         """The updates, to be added to the parameters, and the next state."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def update_in_place(
-        self, params: Tensors, grads: Tensors, state: Any, hyper: Mapping[str, Any]
-    ) -> bool:
-        """One step without a graph, writing ``params`` and ``state``; False if it cannot."""
+    def chain(self, next: GradientTransformation) -> Rule:
+        """This transformation and then ``next``."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Rule:
+@dataclass(frozen=True, init=False, eq=False)
+class Rule(GradientTransformation):
     """An optimizer as a pair of pure functions, ``init`` and ``update``, on any tree of tensors.
+
+    Two rules are equal where they compute the same with equal hyper-parameters.
 
     Attributes:
         core: the mathematics.
@@ -77,13 +111,34 @@ class Rule:
     core: Core
     hyper: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        self.core.check(self.hyper)
+    # Not __init__: Python would call it with the two functions of a GradientTransformation.
+    def __new__(cls, core: Core, hyper: Mapping[str, Any]) -> Rule:
+        """A rule, once its core has looked at the hyper-parameters."""
+        core.check(hyper)
+        rule = object.__new__(cls)
+        object.__setattr__(rule, "core", core)
+        object.__setattr__(rule, "hyper", hyper)
+        return rule
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Rule, (self.core, self.hyper)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rule):
+            return NotImplemented
+        (ours, spec), (theirs, found) = flatten(dict(self.hyper)), flatten(dict(other.hyper))
+        same = self.core == other.core and spec == found
+        return same and all(_equal(a, b) for a, b in zip(ours, theirs))
+
+    def __hash__(self) -> int:
+        return hash((self.core, *sorted(self.hyper)))
 
     def init(self, params: Tree) -> Any:
         """The state before the first step, for parameters ``params`` (any tree)."""
-        leaves, _ = flatten_tensors(params, "params")
-        return self.core.init([leaf for leaf in leaves if leaf is not None], self.hyper)
+        leaves, spec = flatten_tensors(params, "params")
+        known = [index for index, leaf in enumerate(leaves) if leaf is not None]
+        hyper = select_hyper(self._on_leaves(spec, "params"), known)
+        return self._on_tree(spec, known).init(select(leaves, known), hyper)
 
     def update(
         self, grads: Tree, state: Any, params: Tree | None = None, *, inplace: bool = True
@@ -103,200 +158,69 @@ class Rule:
         """
         leaves, spec = flatten_tensors(grads, "grads")
         values = None if params is None else flatten_like(params, spec, "params", "grads")
-        hyper = {
-            name: _per_leaf(value, spec, name) if name in self.core.per_leaf else value
-            for name, value in self.hyper.items()
-        }
         # `init` has no state for a None among the parameters; such leaves are left out here.
         known = range(len(leaves))
-        if values is not None or len(leaves) != state.count.shape[-1]:
+        if values is not None or len(leaves) != len(steps_of(state)):
             given = leaves if values is None else values
             known = [index for index in known if given[index] is not None]
         part, state = update_leaves(
-            self.core,
+            self._on_tree(spec, known),
             select(leaves, known),
             state,
             None if values is None else select(values, known),
-            select_hyper(hyper, known),
+            select_hyper(self._on_leaves(spec, "grads"), known),
         )
         updates: list[torch.Tensor | None] = [None] * len(leaves)
         for index, update in zip(known, part):
             updates[index] = update
         return unflatten(spec, updates), state
 
+    def chain(self, next: GradientTransformation) -> Rule:
+        """This rule and then ``next``: see :func:`metaphys.chain`."""
+        return Rule(*chained([bound(self, "rule"), bound(next, "next")]))
 
-class PerLeaf(NamedTuple):
-    """A hyper-parameter that has one value for each leaf.
+    def _on_leaves(self, spec: Any, like: str) -> dict[str, Any]:
+        """The hyper-parameters for the leaves of a tree."""
+        return {
+            name: _per_leaf(value, spec, name, like) if name in self.core.per_leaf else value
+            for name, value in self.hyper.items()
+        }
 
-    Attributes:
-        values: the values, in the order of the leaves.
-    """
-
-    values: tuple[Any, ...]
+    def _on_tree(self, spec: Any, known: Sequence[int]) -> Core:
+        return self.core.on_tree(Structure(spec, tuple(known))) if self.core.whole else self.core
 
 
-def _per_leaf(value: Any, spec: Any, name: str) -> Any:
-    if value is None or isinstance(value, (int, float, torch.Tensor, PerLeaf)) or callable(value):
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return a is b or (a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b))
+    return type(a) is type(b) and a == b
+
+
+def bound(rule: GradientTransformation, argument: str) -> tuple[Core, Mapping[str, Any]]:
+    """A rule's core and hyper-parameters, or an error that names the argument."""
+    if not isinstance(rule, Rule):
+        refuse(
+            argument,
+            expected="a rule such as metaphys.sgd(lr=0.1)",
+            got=type(rule).__name__,
+            remedy="Make one of a pair of functions by metaphys.GradientTransformation.",
+            error=TypeError,
+        )
+    return rule.core, rule.hyper
+
+
+def _per_leaf(value: Any, spec: Any, name: str, like: str) -> Any:
+    if (
+        value is None
+        or isinstance(value, (int, float, str, torch.Tensor, PerLeaf))
+        or callable(value)
+    ):
         return value
     leaves, found = flatten(value)
     check(
         found == spec,
         name,
-        expected="a number, a tensor, a schedule, or a tree of the same structure as `grads`",
+        expected=f"a number, a tensor, a schedule, or a tree of the same structure as `{like}`",
         got=f"{found} instead of {spec}",
     )
     return PerLeaf(tuple(leaves))
-
-
-def resolve(
-    core: Core, hyper: Mapping[str, Any], count: torch.Tensor, params: Leaves | None
-) -> dict[str, Any]:
-    """``hyper`` with every function replaced by its value: schedules take the steps so far.
-
-    The steps are a float64 tensor: ``0.9**t`` with an integer t would be float32.
-    """
-    resolved = dict(hyper)
-    for name, value in hyper.items():
-        if callable(value) and name in core.of_params:
-            resolved[name] = PerLeaf(tuple(values_of_params(name, value, params)))
-        elif isinstance(value, PerLeaf):
-            resolved[name] = PerLeaf(tuple(_scheduled(each, count) for each in value.values))
-        elif isinstance(value, (tuple, list)):  # betas
-            resolved[name] = tuple(_scheduled(each, count) for each in value)
-        else:
-            resolved[name] = _scheduled(value, count)
-    return resolved
-
-
-def _scheduled(value: Any, count: torch.Tensor) -> Any:
-    if not callable(value):
-        return value
-    return value(count.to(torch.float64).amax() if len(count) else count.sum())
-
-
-def values_of_params(
-    name: str, value: Callable[[Leaves], Any] | Sequence[Any], params: Leaves | None
-) -> list[Any]:
-    """A hyper-parameter that is a list, or a function of the parameters, with one for each."""
-    if params is None:
-        refuse("params", expected=f"given when `{name}` is a function of them", got=None)
-    values = list(value(params) if callable(value) else value)
-    check(
-        len(values) == len(params),
-        name,
-        expected=f"{len(params)} values, one for each parameter",
-        got=f"{len(values)}",
-    )
-    return values
-
-
-def update_leaves(
-    core: Core, grads: Leaves, state: Any, params: Leaves | None, hyper: Mapping[str, Any]
-) -> tuple[list[torch.Tensor | None], Any]:
-    """``core.update`` where some leaves may have no gradient; those keep their state."""
-    check(
-        len(grads) == state.count.shape[-1],
-        "grads",
-        expected=f"a tree of the {state.count.shape[-1]} tensors that `init` was given",
-        got=f"{len(grads)} leaves",
-        remedy="Make a new state with `init` when parameters come or go.",
-    )
-    hyper = resolve(core, hyper, state.count, params)
-    if all(grad is not None for grad in grads):
-        updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]
-        return list(updates), state
-    present = [index for index, grad in enumerate(grads) if grad is not None]
-    result: list[torch.Tensor | None] = [None] * len(grads)
-    if not present:
-        return result, state
-    updates, part = core.update(
-        select(grads, present),
-        select_state(state, present),
-        None if params is None else select(params, present),
-        select_hyper(hyper, present),
-    )
-    for index, update in zip(present, updates):
-        result[index] = update
-    return result, _merge_state(state, part, present)
-
-
-def select(values: Sequence[Any], indices: Sequence[int]) -> list[Any]:
-    """The values of some leaves only."""
-    return [values[index] for index in indices]
-
-
-def select_hyper(hyper: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
-    """The hyper-parameters of some leaves only."""
-    return {
-        name: PerLeaf(tuple(select(value.values, indices))) if isinstance(value, PerLeaf) else value
-        for name, value in hyper.items()
-    }
-
-
-def select_state(state: Any, indices: Sequence[int]) -> Any:
-    """The state of some leaves only."""
-    fields = {
-        name: tuple(select(value, indices)) if value else value
-        for name, value in state._asdict().items()
-        if name != "count"
-    }
-    return type(state)(count=state.count[torch.tensor(indices)], **fields)
-
-
-def _merge_state(state: Any, part: Any, indices: Sequence[int]) -> Any:
-    fields = {}
-    for name, value in state._asdict().items():
-        if name != "count" and value:
-            merged = list(value)
-            for index, new in zip(indices, getattr(part, name)):
-                merged[index] = new
-            fields[name] = tuple(merged)
-        elif name != "count":
-            fields[name] = value
-    count = state.count.index_copy(0, torch.tensor(indices), part.count)
-    return type(state)(count=count, **fields)
-
-
-def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
-    """``params + updates``, leaf by leaf; a ``None`` update leaves its parameter as it is.
-
-    Args:
-        params: any tree of tensors.
-        updates: a tree of the same structure, as ``rule.update`` returns it.
-        inplace: write into the tensors of ``params``, without a graph. Choose ``False`` to
-            differentiate through the step.
-
-    Returns:
-        The new parameters; with ``inplace`` these are the tensors of ``params`` themselves.
-
-    Raises:
-        ValueError: if the structures or shapes differ; nothing is written then.
-
-    Example:
-        >>> import torch, metaphys
-        >>> params = {"w": torch.tensor([1.0]), "b": torch.tensor([2.0])}
-        >>> updates = {"w": torch.tensor([-0.5]), "b": None}
-        >>> metaphys.apply_updates(params, updates, inplace=False)
-        {'w': tensor([0.5000]), 'b': tensor([2.])}
-    """
-    leaves, spec = flatten_tensors(params, "params")
-    changes = flatten_like(updates, spec, "updates", "params")
-    pairs = [(p, u) for p, u in zip(leaves, changes) if p is not None and u is not None]
-    for param, change in pairs:
-        check(
-            param.shape == change.shape,
-            "updates",
-            expected=f"of shape {tuple(param.shape)}, the parameter's",
-            got=f"shape {tuple(change.shape)}",
-        )
-    if inplace:
-        with torch.no_grad():
-            for param, change in pairs:
-                param.add_(change)
-        return params
-    return unflatten(spec, add_updates(leaves, changes))
-
-
-def add_updates(params: Leaves, updates: Leaves) -> list[torch.Tensor | None]:
-    """``params + updates`` on flat lists, out of place; ``None`` updates change nothing."""
-    return [p if p is None or u is None else p + u for p, u in zip(params, updates)]

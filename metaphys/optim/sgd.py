@@ -11,7 +11,8 @@ from metaphys import ops
 from metaphys._errors import check
 from metaphys._typing import Hyper, Tensors, Tree
 from metaphys.optim import _parts
-from metaphys.optim.rule import Core, Rule
+from metaphys.optim._core import Core, check_rates_fit
+from metaphys.optim.rule import Rule
 
 
 class SGDState(NamedTuple):
@@ -48,7 +49,7 @@ class _SGD(Core):
     def update(
         self, grads: Tensors, state: SGDState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], SGDState]:
-        _parts.check_fits(hyper["lr"], grads)
+        check_rates_fit(hyper["lr"], grads)
         grads = _parts.signed_and_decayed(grads, params, hyper["weight_decay"], hyper["maximize"])
         scale, outside = _parts.split_lr(hyper["lr"])
         count = state.count + 1
@@ -65,10 +66,10 @@ class _SGD(Core):
 
     def update_in_place(
         self, params: Tensors, grads: Tensors, state: SGDState, hyper: Mapping[str, Any]
-    ) -> bool:
+    ) -> SGDState:
         names = ("lr", "momentum", "dampening", "weight_decay")
         if not _parts.all_numbers([hyper[name] for name in names]):
-            return False
+            return super().update_in_place(params, grads, state, hyper)
         ops.sgd_(
             params,
             grads,
@@ -81,7 +82,7 @@ class _SGD(Core):
             weight_decay=hyper["weight_decay"],
             maximize=hyper["maximize"],
         )
-        return True
+        return state
 
 
 SGD = _SGD()

@@ -1,0 +1,106 @@
+"""Schedules one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+import torch
+
+from metaphys._errors import check
+from metaphys._typing import Scalar, Schedule
+from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
+
+
+@final
+@scheduled
+@dataclass(frozen=True)
+class _Joined:
+    schedules: tuple[Schedule, ...]
+    boundaries: tuple[int, ...]
+
+    def __call__(self, count: torch.Tensor) -> torch.Tensor:
+        steps = steps_so_far(count)
+        value = torch.as_tensor(double(self.schedules[0](steps)), dtype=torch.float64)
+        for start, schedule in zip(self.boundaries, self.schedules[1:]):
+            # Before its start a schedule is asked for its first value, not for one it has not.
+            later = schedule((steps - start).clamp(min=0.0))
+            value = torch.where(steps < start, value, double(later))
+        return value
+
+
+def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+    """One schedule after the other; each counts the steps from where it begins.
+
+    Args:
+        schedules: at least one function of the steps.
+        boundaries: the step at which each but the first one begins, in rising order.
+
+    Raises:
+        ValueError: if the lengths do not fit, or the boundaries do not rise.
+
+    Example:
+        >>> import metaphys
+        >>> up, down = metaphys.linear_schedule(0.0, 1.0, 2), metaphys.linear_schedule(1.0, 0.0, 4)
+        >>> rate = metaphys.schedule.join_schedules([up, down], [2])
+        >>> [float(rate(t)) for t in (0, 1, 2, 4, 6)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    check(
+        len(schedules) == len(boundaries) + 1 and all(callable(each) for each in schedules),
+        "schedules",
+        expected=f"{len(boundaries) + 1} functions, one more than boundaries",
+        got=list(schedules),
+    )
+    _check_rising("boundaries", boundaries)
+    return _Joined(tuple(schedules), tuple(boundaries))
+
+
+@final
+@scheduled
+@dataclass(frozen=True)
+class _Piecewise:
+    init_value: Scalar
+    boundaries: tuple[int, ...]
+    scales: tuple[Scalar, ...]
+
+    def __call__(self, count: torch.Tensor) -> torch.Tensor:
+        steps = steps_so_far(count)
+        value = torch.as_tensor(double(self.init_value), dtype=torch.float64)
+        for boundary, scale in zip(self.boundaries, self.scales):
+            value = torch.where(steps < boundary, value, value * double(scale))
+        return value
+
+
+def piecewise_constant(init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar]) -> Schedule:
+    """A constant that is multiplied by a factor from each of some steps on.
+
+    Args:
+        init_value: where it begins, a number or a 0-d tensor that may require a gradient.
+        boundaries_and_scales: the factor for each step at which it changes.
+
+    Raises:
+        ValueError: if a number is not finite, or a step no integer ≥ 0.
+
+    Example:
+        >>> import metaphys
+        >>> rate = metaphys.schedule.piecewise_constant(1.0, {2: 0.5, 4: 0.1})
+        >>> [float(rate(t)) for t in (1, 2, 4)]
+        [1.0, 0.5, 0.05]
+    """
+    check_number("init_value", init_value)
+    boundaries = sorted(boundaries_and_scales)
+    _check_rising("boundaries_and_scales", boundaries)
+    scales = tuple(boundaries_and_scales[each] for each in boundaries)
+    for scale in scales:
+        check_number("boundaries_and_scales", scale)
+    return _Piecewise(init_value, tuple(boundaries), scales)
+
+
+def _check_rising(name: str, boundaries: Sequence[int]) -> None:
+    for each in boundaries:
+        check_steps(name, each)
+    rising = all(a < b for a, b in pairwise(boundaries))
+    check(rising, name, expected="in rising order", got=list(boundaries))

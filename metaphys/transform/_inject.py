@@ -111,10 +111,10 @@ def inject_hyperparams(rule: Any) -> Any:
         [tensor([-2.])]
     """
     if isinstance(rule, GradientTransformation) or not callable(rule):
-        return Rule(*compose(_Inject, {"inner": bound(rule, "rule")}))
+        return Rule(*compose(_Inject, {"inner": bound(rule, "rule")}))  # type: ignore[arg-type]
 
     @functools.wraps(rule)
     def made(*given: Any, **named: Any) -> Rule:
-        return Rule(*compose(_Inject, {"inner": bound(rule(*given, **named), "rule")}))
+        return inject_hyperparams(rule(*given, **named))  # type: ignore[arg-type]
 
     return made

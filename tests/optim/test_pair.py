@@ -1,6 +1,7 @@
 """A user's own pair of functions: in every form, on the tree that the form has."""
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from metaphys.physics import SHG, System, ThinSHG
+from metaphys.physics import SHG, Plate, PlateDesign, System, ThinSHG
 
 BATCH = 64
 Run = Callable[[], object]
@@ -87,6 +87,49 @@ def _floor(transforms: int, products: int) -> Callable[[System], Run]:
     return make
 
 
+def _plate(stiffening: float = 0.0) -> Plate:
+    return Plate(PlateDesign(modes=5, stiffening=stiffening))
+
+
+def _solved_plate(plate: Plate) -> Run:
+    solver = pytest.importorskip("torchdiffeq")
+    modes = plate._modes()
+    # Time in samples; at the edges of a sample the force is that inside (perturb).
+    w, z = (modes.frequency / plate.rate).float(), modes.damping.float()
+    force = (modes.drive / plate.rate**2).float()
+    heard = (modes.pickup * plate.rate**2).float()
+    ends = torch.arange(plate.samples + 1.0)
+
+    def respond(drive: torch.Tensor) -> torch.Tensor:
+        def slope(t: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+            q, v = state.unbind(-2)
+            held = drive[:, int(t), None]
+            return torch.stack([v, force * held - 2 * z * w * v - w.square() * q], -2)
+
+        rest = drive.new_zeros(len(drive), 2, len(w))
+        states = solver.odeint(slope, rest, ends, method="rk4", options={"perturb": True})
+        q, v = states[1:].unbind(-2)
+        return -(heard * (2 * z * w * v + w.square() * q)).sum(-1).mT
+
+    drive = torch.rand(2, plate.samples)
+    expected = plate(drive, {})
+    torch.testing.assert_close(
+        respond(drive), expected, rtol=5e-3, atol=float(expected.abs().max()) / 1e3
+    )
+    return _sweeps(respond, plate.samples)
+
+
+def _floor_plate(plate: Plate) -> Run:
+    size = 400  # the fast size above 2 · 196 − 1
+    drive, kernel = torch.randn(BATCH, size), torch.randn(size // 2 + 1, dtype=torch.complex64)
+
+    def run() -> None:
+        for _ in range(2):
+            torch.fft.irfft(torch.fft.rfft(drive) * kernel, size)
+
+    return run
+
+
 STEPS = 20
 ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
     ("SHG, split step", "metaphys"): (lambda: SHG(steps=STEPS), _metaphys),
@@ -95,6 +138,10 @@ ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
         lambda: SHG(steps=STEPS),
         _floor(2 * (4 * STEPS - 2), 26 * STEPS),
     ),
+    ("linear plate, 196 samples", "metaphys"): (_plate, _metaphys),
+    ("linear plate, 196 samples", "torchdiffeq"): (_plate, _solved_plate),
+    ("linear plate, 196 samples", "floor"): (_plate, _floor_plate),
+    ("Duffing plate, 196 samples", "metaphys"): (lambda: _plate(stiffening=1.5), _metaphys),
     ("SHG, thin crystal", "metaphys"): (ThinSHG, _metaphys),
     ("SHG, thin crystal", "floor"): (ThinSHG, _floor(4, 3)),
 }

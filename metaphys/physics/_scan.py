@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import maybe_current_level
 from torch.autograd import forward_ad
 
 Flat = tuple[Tensor, ...]
@@ -98,8 +99,28 @@ class _Segment(torch.autograd.Function):
                 values[index] = tensor
             return _run(ctx.body, ctx.sizes, tuple(values))
 
-        pullback = torch.func.vjp(part, *(tensors[index] for index in wanted))[1]
         result: list[Tensor | None] = [None] * len(tensors)
-        for index, cotangent in zip(wanted, pullback(cotangents)):
+        found = _pull(part, [tensors[index] for index in wanted], cotangents)
+        for index, cotangent in zip(wanted, found):
             result[index] = cotangent
         return None, None, *result
+
+
+def _pull(part: Callable[..., Flat], given: list[Tensor], cotangents: Flat) -> Sequence[Tensor]:
+    """The vector-Jacobian product of ``part`` at ``given``."""
+    if torch.is_grad_enabled() or maybe_current_level() is not None:
+        return torch.func.vjp(part, *given)[1](cotangents)
+    # Nobody differentiates this again: plain autograd, at half the overhead an operation.
+    leaves = [tensor.detach().requires_grad_() for tensor in given]
+    with torch.enable_grad():
+        outputs = part(*leaves)
+    tracked = [index for index, output in enumerate(outputs) if output.requires_grad]
+    if not tracked:
+        return [torch.zeros_like(tensor) for tensor in given]
+    return torch.autograd.grad(
+        [outputs[index] for index in tracked],
+        leaves,
+        [cotangents[index] for index in tracked],
+        allow_unused=True,
+        materialize_grads=True,
+    )

@@ -24,7 +24,7 @@ from metaphys.physics import (
     Population,
     SimulatedDevice,
 )
-from metaphys.physics.plate._march import exact_step, heard
+from metaphys.physics.plate._march import ear, exact_step
 from metaphys.physics.plate._modes import modes
 from metaphys.physics.plate._shapes import shapes
 
@@ -142,7 +142,7 @@ def test_the_convolution_is_the_march(generator):
     plate = Plate(samples=70, guard=30)
     drive = torch.randn(3, 70, generator=generator)
     q, v = plate.trajectory(drive)
-    expected = heard(plate._aligned(q), q, v)[1:].mT
+    expected = ear(plate._aligned(q)).hear(q, v)[1:].mT
     torch.testing.assert_close(plate(drive, {}), expected, rtol=1e-11, atol=1e-13)
 
 

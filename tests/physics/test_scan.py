@@ -76,6 +76,19 @@ def test_torch_func(name, generator):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
+def test_what_does_not_matter_has_a_gradient_of_zero(generator):
+    (q, _), const, xs = start(5, generator)
+    xs.requires_grad_()
+
+    def deaf(carry, consts, x):
+        return (carry[0].sin(),), carry[0] + consts[0]
+
+    (last,), ys = scan(deaf, (q,), (const,), (xs,), every=2)
+    found = torch.autograd.grad(ys.sum() + last.sum(), xs, retain_graph=True)
+    again = torch.autograd.grad(ys.sum() + last.sum(), xs, create_graph=True)
+    assert found[0].equal(torch.zeros(5, 1)) and again[0].equal(torch.zeros(5, 1))
+
+
 def kept(steps, every):
     """Bytes that the graph of a scan holds, without its inputs."""
     generator = torch.Generator().manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from metaphys.physics.plate._modes import Modes
@@ -37,18 +38,22 @@ class Step(NamedTuple):
     def linear(self, q: Tensor, v: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
         """The linear part alone; ``force`` (..., 1) in N."""
         return (
-            self.qq * q + self.qv * v + self.qf * force,
-            self.vq * q + self.vv * v + self.vf * force,
+            torch.addcmul(torch.addcmul(self.qf * force, self.qq, q), self.qv, v),
+            torch.addcmul(torch.addcmul(self.vf * force, self.vq, q), self.vv, v),
         )
 
     def split(self, q: Tensor, v: Tensor, force: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """``count`` steps under one force; half kicks in between are joined."""
-        v = v - self.kick / 2 * q**3
+        v = self.kicked(q, v, 0.5)
         for _ in range(count - 1):
             q, v = self.linear(q, v, force)
-            v = v - self.kick * q**3
+            v = self.kicked(q, v, 1.0)
         q, v = self.linear(q, v, force)
-        return q, v - self.kick / 2 * q**3
+        return q, self.kicked(q, v, 0.5)
+
+    def kicked(self, q: Tensor, v: Tensor, part: float) -> Tensor:
+        """The velocity after a part of a step of the cubic force."""
+        return torch.addcmul(v, self.kick, q * q * q, value=-part)
 
 
 def exact_step(modes: Modes, dt: float) -> Step:
@@ -69,7 +74,26 @@ def exact_step(modes: Modes, dt: float) -> Step:
     )
 
 
-def heard(modes: Modes, q: Tensor, v: Tensor) -> Tensor:
-    """The microphone's volts, sum of c (q'' − b F) over the modes: (...,) from (..., K)."""
-    force = modes.frequency.square() * q + 2 * modes.damping * modes.frequency * v
-    return -(modes.pickup * (force + modes.cubic * q**3)).sum(-1)
+class Ear(NamedTuple):
+    """What the microphone hears: y = sum of c (q'' − b F) = q · (−c w²) − v · 2 c z w − q³ · c a.
+
+    Attributes:
+        q: −c w², (..., K).
+        v: −2 c z w.
+        cube: −c a.
+    """
+
+    q: Tensor
+    v: Tensor
+    cube: Tensor
+
+    def hear(self, q: Tensor, v: Tensor) -> Tensor:
+        """Volts (...,) of amplitudes and velocities (..., K)."""
+        return torch.addcmul(torch.addcmul(self.q * q, self.v, v), self.cube, q * q * q).sum(-1)
+
+
+def ear(modes: Modes) -> Ear:
+    """The microphone's coefficients."""
+    rate = modes.damping * modes.frequency
+    c = modes.pickup
+    return Ear(-c * modes.frequency.square(), -2 * c * rate, -c * modes.cubic)

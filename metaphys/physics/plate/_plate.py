@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, final
 
@@ -15,7 +16,7 @@ from metaphys.physics._ports import Ports, align
 from metaphys.physics._scan import Flat, scan
 from metaphys.physics._system import System
 from metaphys.physics.plate._design import PlateDesign
-from metaphys.physics.plate._march import Step, exact_step, heard
+from metaphys.physics.plate._march import Ear, Step, ear, exact_step
 from metaphys.physics.plate._mismatch import PlateMismatch
 from metaphys.physics.plate._modes import Modes, modes
 from metaphys.physics.plate._response import convolve, impulse_response
@@ -177,7 +178,7 @@ class Plate(System):
         shape = (*drive.shape[:-1], self.design.modes)
         rest = drive.new_zeros(shape)
         q, v = (rest, rest) if start is None else (value.expand(shape) for value in start)
-        states = self._march(drive, q, v, lambda modes, q, v: torch.stack([q, v]))
+        states = self._march(drive, q, v, lambda _, q, v: torch.stack([q, v]))
         states = torch.cat([torch.stack([q, v]).unsqueeze(0), states])
         return states[:, 0], states[:, 1]
 
@@ -192,22 +193,24 @@ class Plate(System):
             kernel = self._kernel.like(drive, self._response)
             return convolve(align(kernel, 1, drive.ndim - 1), drive)
         rest = drive.new_zeros(*drive.shape[:-1], self.design.modes)
-        return self._march(drive, rest, rest, heard).movedim(0, -1)
+        return self._march(drive, rest, rest, Ear.hear).movedim(0, -1)
 
-    def _march(self, drive: Tensor, q: Tensor, v: Tensor, read: Any) -> Tensor:
-        """``read(modes, q, v)`` at the end of every sample, stacked in front."""
-        found = self._aligned(q)
-        step = exact_step(self._aligned(q.double()), 1 / (self.rate * self.substeps))
-        consts = (*found, *(value.to(q) for value in step))
-        split, linear = len(found), not self.design.stiffening
+    def _march(
+        self, drive: Tensor, q: Tensor, v: Tensor, read: Callable[[Ear, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """``read(ear, q, v)`` at the end of every sample, stacked in front."""
+        found = self._aligned(q.double())
+        step = exact_step(found, 1 / (self.rate * self.substeps))
+        consts = tuple(value.to(q) for value in (*step, *ear(found)))
+        linear = not self.design.stiffening
 
         def body(carry: Flat, consts: Flat, x: Flat) -> tuple[Flat, Tensor]:
-            own = Step(*consts[split:])
+            step = Step(*consts[: len(Step._fields)])
             if linear:
-                state = own.linear(*carry, *x)
+                state = step.linear(*carry, *x)
             else:
-                state = own.split(*carry, *x, count=self.substeps)
-            return state, read(Modes(*consts[:split]), *state)
+                state = step.split(*carry, *x, count=self.substeps)
+            return state, read(Ear(*consts[len(step) :]), *state)
 
         force = torch.nn.functional.pad(drive, (0, self.guard)).movedim(-1, 0).unsqueeze(-1)
         return scan(body, (q, v), consts, (force,), every=self.checkpoint)[1]

@@ -21,6 +21,7 @@ from metaphys.physics.circuit import (
     CircuitSpread,
     Components,
     Transistor,
+    circuit_netlist,
 )
 from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
 from metaphys.physics.plate import (
@@ -42,6 +43,7 @@ from metaphys.physics.shg import (
     TimeWindow,
     propagate,
 )
+from metaphys.physics.spice import Netlist, SpiceDevice
 from metaphys.physics.wrappers import (
     Converter,
     DriftingDevice,
@@ -70,6 +72,7 @@ __all__ = [
     "Encoding",
     "Interleaved",
     "JournalEntry",
+    "Netlist",
     "OscillatorArray",
     "OscillatorMismatch",
     "OscillatorSpread",
@@ -87,6 +90,7 @@ __all__ = [
     "SHGSpread",
     "SimulatedDevice",
     "Spectrometer",
+    "SpiceDevice",
     "Spread",
     "System",
     "Tape",
@@ -101,6 +105,7 @@ __all__ = [
     "WithLimits",
     "WithNoise",
     "checkpoint_contexts",
+    "circuit_netlist",
     "propagate",
     "record",
     "replay",

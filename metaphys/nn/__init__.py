@@ -5,17 +5,23 @@ from __future__ import annotations
 from metaphys.nn._encoding import encode, pad
 from metaphys.nn._functional import functional
 from metaphys.nn._layer import PhysicalLayer, run_on
+from metaphys.nn._meta_module import MetaGradientModule
 from metaphys.nn._oscillators import OscillatorNetwork
+from metaphys.nn._reparametrize import reparameterize, reparametrize, swap_state
 from metaphys.nn._waveforms import WaveformNetwork
 from metaphys.nn._windows import windows
 
 __all__ = [
+    "MetaGradientModule",
     "OscillatorNetwork",
     "PhysicalLayer",
     "WaveformNetwork",
     "encode",
     "functional",
     "pad",
+    "reparameterize",
+    "reparametrize",
     "run_on",
+    "swap_state",
     "windows",
 ]

@@ -2,6 +2,7 @@
 
 from metaphys import (
     _saving,
+    accelerated_op,
     alias,
     base,
     clip,
@@ -16,9 +17,12 @@ from metaphys import (
     pytree,
     schedule,
     transform,
+    typing,
     update,
     utils,
+    visual,
 )
+from metaphys.accelerated_op import accelerated_op_available
 from metaphys.clip import clip_grad_norm
 from metaphys.hook import register_hook, zero_nan_hook
 from metaphys.meta import (
@@ -88,6 +92,7 @@ from metaphys.optim import (
     rmsprop,
     sgd,
 )
+from metaphys.optim import meta as _meta_door  # noqa: F401  # so that metaphys.optim.meta is there
 from metaphys.schedule import exponential_decay, linear_schedule, polynomial_schedule
 from metaphys.version import __version__ as __version__
 
@@ -132,6 +137,8 @@ __all__ = [
     "Rule",
     "Status",
     "Unrolled",
+    "accelerated_op",
+    "accelerated_op_available",
     "adadelta",
     "adagrad",
     "adam",
@@ -173,9 +180,11 @@ __all__ = [
     "sgd",
     "stop_gradient",
     "transform",
+    "typing",
     "unroll",
     "update",
     "utils",
+    "visual",
     "zero_nan_hook",
 ]
 

@@ -1,0 +1,41 @@
+"""TorchOpt's path to the meta forms; they live in :mod:`metaphys.meta`."""
+
+from metaphys.meta import (
+    MetaAdaDelta,
+    MetaAdadelta,
+    MetaAdaGrad,
+    MetaAdagrad,
+    MetaAdam,
+    MetaAdaMax,
+    MetaAdamax,
+    MetaAdamW,
+    MetaAdan,
+    MetaLion,
+    MetaMuon,
+    MetaNAdam,
+    MetaOptimizer,
+    MetaRAdam,
+    MetaRMSProp,
+    MetaRMSprop,
+    MetaSGD,
+)
+
+__all__ = [
+    "MetaAdaDelta",
+    "MetaAdaGrad",
+    "MetaAdaMax",
+    "MetaAdadelta",
+    "MetaAdagrad",
+    "MetaAdam",
+    "MetaAdamW",
+    "MetaAdamax",
+    "MetaAdan",
+    "MetaLion",
+    "MetaMuon",
+    "MetaNAdam",
+    "MetaOptimizer",
+    "MetaRAdam",
+    "MetaRMSProp",
+    "MetaRMSprop",
+    "MetaSGD",
+]

@@ -13,7 +13,7 @@ from torch.futures import Future
 
 from metaphys._typing import Hyper, Leaves, Scalar, Schedule, Tensors, Tree
 from metaphys.meta import ModuleState
-from metaphys.optim import Rule
+from metaphys.optim import EmptyState, GradientTransformation, Rule
 
 Numeric: TypeAlias = Tensor | Scalar
 """A number, or a tensor of any shape."""
@@ -51,9 +51,6 @@ State: TypeAlias = Any
 """A rule's state: a named tuple of tensors."""
 
 OptState: TypeAlias = TensorTree
-GradientTransformation = Rule
-"""What TorchOpt calls a rule."""
-
 LinearSolver = Callable[[Callable[[TensorTree], TensorTree], TensorTree], TensorTree]
 """``solve(matvec, b)``."""
 
@@ -64,6 +61,7 @@ Samplable = SampleFunc | Distribution
 __all__ = [
     "Device",
     "Distribution",
+    "EmptyState",
     "Future",
     "GradientTransformation",
     "Hyper",

@@ -53,4 +53,4 @@ def test_a_name_is_one_thing():
     assert nn.reparameterize is nn.reparametrize
     assert metaphys.accelerated_op_available is metaphys.accelerated_op.is_available
     assert metaphys.utils.stop_gradient is metaphys.stop_gradient
-    assert metaphys.typing.GradientTransformation is metaphys.Rule
+    assert metaphys.typing.GradientTransformation is metaphys.base.GradientTransformation

@@ -44,7 +44,8 @@ def _doors() -> list[str]:
 
 def _own(path: str, thing: Any) -> bool:
     passed_on = getattr(optree, path.rpartition(".")[2], None) is thing
-    return not inspect.ismodule(thing) and not passed_on
+    alias = path.startswith("metaphys.typing.")  # other names for what has its page elsewhere
+    return not (inspect.ismodule(thing) or passed_on or alias)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 
+from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
 from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
 
@@ -24,8 +25,11 @@ class _Polynomial:
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
         steps = (steps_so_far(count) - self.transition_begin).clamp(0.0, self.transition_steps)
         left = 1.0 - steps / max(1, self.transition_steps)
+        # At the end the power is 0 whatever its exponent, with that derivative: no 0 · log 0.
+        some = left > 0
+        shrunk = torch.where(some, torch.where(some, left, 1.0) ** double(self.power), 0.0)
         start, end = double(self.init_value), double(self.end_value)
-        return end + (start - end) * left ** double(self.power)
+        return end + (start - end) * shrunk
 
 
 def polynomial_schedule(
@@ -45,12 +49,12 @@ def polynomial_schedule(
     Args:
         init_value: η₀, a number or a 0-d tensor that may require a gradient.
         end_value: η₁, likewise.
-        power: p, likewise.
+        power: p > 0, likewise.
         transition_steps: T ≥ 0; with 0 it stays at η₀.
         transition_begin: t₀ ≥ 0.
 
     Raises:
-        ValueError: if a number is not finite, or one of steps no integer ≥ 0.
+        ValueError: if a number is not finite, p ≤ 0, or one of steps no integer ≥ 0.
 
     Example:
         >>> import metaphys
@@ -60,6 +64,8 @@ def polynomial_schedule(
     """
     for name, value in (("init_value", init_value), ("end_value", end_value), ("power", power)):
         check_number(name, value)
+    if not isinstance(power, torch.Tensor):
+        check(power > 0, "power", expected="> 0", got=power)
     check_steps("transition_steps", transition_steps)
     check_steps("transition_begin", transition_begin)
     return _Polynomial(init_value, end_value, power, transition_steps, transition_begin)

@@ -467,6 +467,20 @@ def test_a_unit_is_the_same_alone_and_in_any_fleet(generator):
         assert not torch.allclose(found[0], population.unit(8).measure(drive[0], {}))
 
 
+def test_units_of_one_gain_and_many_places_are_aligned_left(generator):
+    gain, place = torch.tensor([[0.1], [0.2]]), 0.1 * torch.randn(2, 3, 2, generator=generator)
+    drive = torch.randn(2, 3, 4, 5, generator=generator)
+    for make in SYSTEMS.values():
+        fleet = make(mismatch=PlateMismatch(gain=gain, drive_at=place))
+        assert fleet.units == (2, 3)
+        found = fleet(drive, {})
+        for row in range(2):
+            for column in range(3):
+                one = make(mismatch=PlateMismatch(gain=gain[row], drive_at=place[row, column]))
+                alone = one(drive[row, column], {})
+                torch.testing.assert_close(found[row, column], alone, rtol=1e-11, atol=1e-13)
+
+
 def test_a_seed_is_the_same_unit_whatever_else_is_zero():
     some = PlateSpread(damping=0.3, thickness=0.0, gain=0.0).single(Plate(), 4).mismatch
     every = PlateSpread(damping=0.3, frequency=0.1).single(Plate(), 4).mismatch
@@ -529,12 +543,12 @@ BAD = [
     (
         lambda: Plate(mismatch=PlateMismatch(damping=torch.zeros(3))),
         ValueError,
-        r"`mismatch.damping` must be of shape \(..., 1\) or \(..., 16\)",
+        r"`mismatch.damping` must be of shape \(..., 1 or 16\)",
     ),
     (
-        lambda: Plate(mismatch=PlateMismatch(gain=torch.zeros(2, 1), damping=torch.zeros(1))),
+        lambda: Plate(mismatch=PlateMismatch(gain=torch.zeros(2, 1), damping=torch.zeros(3, 1))),
         ValueError,
-        "`mismatch` must be of the same leading dimensions",
+        "`mismatch` must be of leading dimensions that agree",
     ),
     (lambda: Plate()(torch.zeros(3), {}), ValueError, r"`drive` must be of shape \(..., 196\)"),
 ]  # fmt: skip

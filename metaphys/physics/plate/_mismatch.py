@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys.physics._units import units_of
 
 
 @dataclass(frozen=True)
 class PlateMismatch:
     """How one unit (or each unit of a fleet) departs from the nominal plate.
 
-    Leading dimensions are units; all fields that are given have the same ones. ``None`` is for
-    none. Relative errors are dimensionless and > -1.
+    Leading dimensions are units, aligned left with those of the drive; ``None`` is for none.
+    Relative errors are dimensionless and > -1.
 
     Attributes:
         thickness: (..., 1) relative error of h.
@@ -39,17 +39,14 @@ class PlateMismatch:
         Raises:
             ValueError: a shape does not fit.
         """
-        sizes = {"thickness": (1,), "gain": (1,), "drive_at": (2,), "microphone_at": (2,)}
-        sizes |= {"frequency": (1, modes), "damping": (1, modes)}
-        leads: dict[str, tuple[int, ...]] = {}
-        for name, own in sizes.items():
-            value = getattr(self, name)
-            if value is not None:
-                shape = tuple(value.shape)
-                fits = bool(shape) and shape[-1] in own
-                expected = " or ".join(f"(..., {size})" for size in dict.fromkeys(own))
-                check(fits, f"mismatch.{name}", expected=f"of shape {expected}", got=shape)
-                leads[name] = shape[:-1]
-        same = len(set(leads.values())) <= 1
-        check(same, "mismatch", expected="of the same leading dimensions", got=leads)
-        return next(iter(leads.values()), ())
+        one, two, each = ((1,),), ((2,),), ((1, modes),)
+        return units_of(
+            {
+                "thickness": (self.thickness, one),
+                "frequency": (self.frequency, each),
+                "damping": (self.damping, each),
+                "drive_at": (self.drive_at, two),
+                "microphone_at": (self.microphone_at, two),
+                "gain": (self.gain, one),
+            }
+        )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metaphys.physics._ports import align
 from metaphys.physics.plate._design import PlateDesign
 from metaphys.physics.plate._mismatch import PlateMismatch
 from metaphys.physics.plate._shapes import Shapes
@@ -39,15 +40,16 @@ class Modes(NamedTuple):
 
 def modes(design: PlateDesign, shapes: Shapes, mismatch: PlateMismatch, on: torch.device) -> Modes:
     """The modes of a unit, or of each unit of a fleet, in float64."""
+    count = len(mismatch.units(design.modes))
 
     def relative(error: Tensor | None) -> Tensor:
         if error is None:
             return torch.ones(1, dtype=torch.float64, device=on)
-        return 1 + error.to(device=on, dtype=torch.float64)
+        return 1 + align(error.to(device=on, dtype=torch.float64), 1, count)
 
     def moved(place: tuple[float, float], shift: Tensor | None) -> Tensor:
         nominal = torch.tensor(place, dtype=torch.float64, device=on)
-        return nominal if shift is None else nominal + shift.to(nominal)
+        return nominal if shift is None else nominal + align(shift.to(nominal), 1, count)
 
     thickness = relative(mismatch.thickness)
     stiffness = math.sqrt(design.rigidity / (design.material.density * design.thickness))

@@ -6,7 +6,8 @@ system without metaphys; the readouts are compared before anything is timed.
 ``floor``: what the method itself cannot do without, on buffers that exist. For the split step of
 SHG these are 4 transforms a step, less 2 at the ends, and as many backwards; 8 products a step, 6
 to do them again backwards and 12 in the adjoint, each one fused multiply-add over the field; and
-both matrices (shaper, spectrometer), forwards and backwards.
+both matrices (shaper, spectrometer), forwards and backwards. For the march of the circuit: as many
+operations on one row of the batch as it has steps, 9 forwards and 4 backwards.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from metaphys.physics import SHG, Plate, PlateDesign, System, ThinSHG
+from metaphys.physics import (
+    SHG,
+    Circuit,
+    CircuitMismatch,
+    Components,
+    Plate,
+    PlateDesign,
+    System,
+    ThinSHG,
+)
+from metaphys.physics.circuit._parameters import pack, unpack, values
+from metaphys.physics.circuit._rk4 import Base
 
 BATCH = 64
 Run = Callable[[], object]
@@ -130,6 +142,58 @@ def _floor_plate(plate: Plate) -> Run:
     return run
 
 
+def _solved_circuit(circuit: Circuit) -> Run:
+    solver = pytest.importorskip("torchdiffeq")
+    parts, volts = circuit.components, torch.linspace(-4, 4, 4096)
+    # The load as straight lines between tabulated points, as one would write it.
+    drawn = _base_current(parts, volts)
+    slopes = drawn.diff() / volts.diff()
+    offsets = drawn[:-1] - slopes * volts[:-1]
+    ends = torch.arange(circuit.samples + 1.0)
+    dt = 1 / circuit.rate
+    resistance = parts.R1 + parts.RL
+
+    def respond(drive: torch.Tensor) -> torch.Tensor:
+        levels = torch.nn.functional.pad(drive, (1, 1))
+
+        def slope(t: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+            n = int(t)
+            u = torch.lerp(levels[:, n], levels[:, n + 1], t - n)
+            i, v = state.unbind()
+            place = ((v.detach() + 4) * (4095 / 8)).clamp(0, 4094).long()
+            base = offsets[place] + slopes[place] * v
+            return torch.stack(
+                [(u - resistance * i - v) * (dt / parts.L), (i - base) * (dt / parts.C)]
+            )
+
+        rest = drive.new_zeros(2, len(drive))
+        return solver.odeint(slope, rest, ends, method="rk4")[1:, 1].mT
+
+    drive = 4 * torch.rand(2, circuit.samples) - 2
+    # Both are off by some 0.2 % of what a tenth of the step gives.
+    expected = circuit(drive, {})
+    assert (respond(drive) - expected).norm() < 1e-2 * expected.norm()
+    return _sweeps(respond, circuit.samples)
+
+
+def _base_current(parts: Components, volts: torch.Tensor) -> torch.Tensor:
+    like = torch.zeros((), dtype=torch.float64)
+    part = values(parts, CircuitMismatch(), like.dtype, like.device)
+    base = Base(unpack(pack(parts, part)))
+    return base.current(volts.double().reshape(1, 1, -1)).flatten().float()
+
+
+def _floor_circuit(circuit: Circuit) -> Run:
+    # A step: 9 operations forwards and 4 backwards, on one row of the batch.
+    row, other, target = torch.randn(3, BATCH)
+
+    def run() -> None:
+        for _ in range(13 * circuit.samples):
+            torch.addcmul(row, row, other, out=target)
+
+    return run
+
+
 STEPS = 20
 ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
     ("SHG, split step", "metaphys"): (lambda: SHG(steps=STEPS), _metaphys),
@@ -142,6 +206,9 @@ ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
     ("linear plate, 196 samples", "torchdiffeq"): (_plate, _solved_plate),
     ("linear plate, 196 samples", "floor"): (_plate, _floor_plate),
     ("Duffing plate, 196 samples", "metaphys"): (lambda: _plate(stiffening=1.5), _metaphys),
+    ("circuit, 196 samples", "metaphys"): (Circuit, _metaphys),
+    ("circuit, 196 samples", "torchdiffeq"): (Circuit, _solved_circuit),
+    ("circuit, 196 samples", "floor"): (Circuit, _floor_circuit),
     ("SHG, thin crystal", "metaphys"): (ThinSHG, _metaphys),
     ("SHG, thin crystal", "floor"): (ThinSHG, _floor(4, 3)),
 }

@@ -204,13 +204,13 @@ def test_the_residual_of_the_implicit_solution_is_rounding(generator):
     seen = []
     original = _circuit.respond
 
-    def spy(u, packed):
-        seen.append((u, packed, original(u, packed)))
+    def spy(u, packed, table):
+        seen.append((u, packed, original(u, packed, table)))
         return seen[-1][2]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_circuit, "respond", spy)
-        # Beyond the table on both sides, and at rest.
+        # At rest, across the knees, and far out where the table is coarse.
         for amplitude in (0.0, 1.0, 2.0, 30.0):
             Circuit()(amplitude * waves(3, 196, generator=generator), {})
     for u, packed, (s, w, p) in seen:
@@ -238,6 +238,17 @@ def test_the_collector_follows_its_resistors():
     torch.testing.assert_close(rest, torch.full((20,), 5.0), rtol=1e-6, atol=0)
     driven = Circuit(samples=200, readout="collector")(2 * torch.ones(200), {})
     assert 0 < driven[-1] < 0.2  # saturated
+
+
+def test_a_nominal_circuit_is_one_whose_mismatch_is_zero(generator):
+    drive = waves(3, 20, generator=generator)
+    zero = Circuit(samples=20, mismatch=CircuitMismatch(L=torch.zeros(())))
+    torch.testing.assert_close(Circuit(samples=20)(drive, {}), zero(drive, {}))
+    with torch.inference_mode():
+        made_there = Circuit(samples=20)
+    leaf = drive.clone().requires_grad_()
+    made_there(leaf, {}).sum().backward()
+    assert leaf.grad.abs().max() > 0.1
 
 
 def test_temperature_lowers_the_knee():

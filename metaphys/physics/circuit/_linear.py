@@ -73,10 +73,3 @@ def kernel(matrix: Tensor, later: Tensor, at_once: Tensor, length: int) -> Tenso
     """Impulse response (U, length) of v to one input."""
     past = response(matrix, later, max(length - 1, 1))[..., : length - 1]
     return torch.cat([at_once.unsqueeze(-1), past], -1)
-
-
-def convolve(kernel: Tensor, x: Tensor) -> Tensor:
-    """Causal convolution of (U, B, N) with (U, N) along the last dimension."""
-    size, length = 2 * x.shape[-1], x.shape[-1]
-    spectrum = torch.fft.rfft(kernel, size).unsqueeze(-2) * torch.fft.rfft(x, size)
-    return torch.fft.irfft(spectrum, size)[..., :length]

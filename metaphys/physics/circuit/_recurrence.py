@@ -18,7 +18,8 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
-from metaphys.physics.circuit._linear import convolve, response
+from metaphys.physics._convolve import convolve
+from metaphys.physics.circuit._linear import response
 from metaphys.physics.circuit._parameters import Parameters, unpack
 
 
@@ -69,7 +70,7 @@ def past(x: Tensor, q: Parameters) -> Tensor:
     size = x.shape[-1]
     if size == 1:
         return torch.zeros_like(x)
-    kernel = response(matrix, kick, size - 1)
+    kernel = response(matrix, kick, size - 1).unsqueeze(-2)
     return torch.nn.functional.pad(convolve(kernel, x[..., :-1]), (1, 0))
 
 

@@ -14,6 +14,7 @@ graph holds three numbers a step however the solution was found:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from metaphys.physics.circuit._recurrence import (
     scan_back,
     wants_plain,
 )
-from metaphys.physics.circuit._table import tabulate
+from metaphys.physics.circuit._table import Table, tabulate
 
 LIFTS = 3
 """Newton steps in plain arithmetic: each doubles the orders that are right, plus one, so 7."""
@@ -38,23 +39,25 @@ LIFTS = 3
 Solution = tuple[Tensor, Tensor, Tensor]
 
 
-def respond(u: Tensor, packed: Tensor) -> Solution:
+def respond(u: Tensor, packed: Tensor, table: Table | None = None) -> Solution:
     """s, v_be and v_bc (U, B, N) for the linear response u (U, B, N), all in V.
+
+    ``table`` is that of ``packed``, where it is known already.
 
     Differentiable to any order in reverse, and to order 7 where forward mode takes part.
     """
     if not wants_plain(u, packed):
-        return _Respond.apply(u, packed)  # type: ignore[no-any-return]
-    solution: Solution = _start(u, packed)
+        return _Respond.apply(table, u, packed)  # type: ignore[no-any-return]
+    solution: Solution = _start(table, u, packed)
     for _ in range(LIFTS):
         solution = _newton(u, packed, *solution)
     return solution
 
 
-def _start(u: Tensor, packed: Tensor) -> Solution:
+def _start(table: Table | None, u: Tensor, packed: Tensor) -> Solution:
     """The solution as constants of every transform."""
     with torch.no_grad():
-        return _Respond.apply(u.detach(), packed.detach())  # type: ignore[no-any-return]
+        return _Respond.apply(table, u.detach(), packed.detach())  # type: ignore[no-any-return]
 
 
 def _newton(u: Tensor, packed: Tensor, s: Tensor, w: Tensor, p: Tensor) -> Solution:
@@ -72,9 +75,9 @@ def _newton(u: Tensor, packed: Tensor, s: Tensor, w: Tensor, p: Tensor) -> Solut
     return s + ds, w + dw, p + dp
 
 
-def _march(u: Tensor, q: Parameters) -> Solution:
+def _march(u: Tensor, q: Parameters, table: Table) -> Solution:
     """The solution to about 1e-6, with the base current read from a table."""
-    table, state = tabulate(q, u), State(q, u)
+    state = State(q, u)
     rows = u.permute(2, 0, 1).contiguous()
     s = torch.empty_like(rows)
     for ui, si in zip(rows.unbind(), s.unbind()):
@@ -87,9 +90,9 @@ def _march(u: Tensor, q: Parameters) -> Solution:
 
 class _Respond(torch.autograd.Function):
     @staticmethod
-    def forward(u: Tensor, packed: Tensor) -> Solution:
+    def forward(table: Table | None, u: Tensor, packed: Tensor) -> Solution:
         q = unpack(packed)
-        s, w, p = _march(u, q)
+        s, w, p = _march(u, q, tabulate(q) if table is None else table)
         for _ in range(4):
             w, p = newton(s, w, p, q)
         # In float32 the table is right to about 1e-5 V, and rounding is not far.
@@ -99,20 +102,20 @@ class _Respond(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Solution) -> None:
-        ctx.save_for_backward(inputs[1], *output)
+        ctx.save_for_backward(inputs[2], *output)
 
     @staticmethod
     def backward(
         ctx: Any, to_s: Tensor, to_w: Tensor, to_p: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    ) -> tuple[None, Tensor, Tensor | None]:
         packed, s, w, p = ctx.saved_tensors
         q = unpack(packed)
         at = junctions(s, w, p, q)
         # The transposed equations of the residuals s - u + L y, F1 and F2; λ belongs to the first.
         to_F1 = (at.d * to_w - at.b * to_p) / at.det
         adjoint = scan_back(at.slope(), to_s + to_F1, packed)
-        if not ctx.needs_input_grad[1]:
-            return adjoint, None
+        if not ctx.needs_input_grad[2]:
+            return None, adjoint, None
         to_y = future(adjoint, q)
         to_w = to_w + to_y / q.Rs
         a, c = 1 + q.Rs * at.gw, q.Rs * at.gp
@@ -128,10 +131,11 @@ class _Respond(torch.autograd.Function):
             return past((s - w) / r.Rs, r), found.F1, found.F2
 
         pull = torch.func.vjp(residuals, packed)[1]
-        return adjoint, pull(multipliers)[0]
+        return None, adjoint, pull(multipliers)[0]
 
     @staticmethod
     def vmap(  # type: ignore[override]
-        info: Any, in_dims: tuple[Any, ...], u: Tensor, packed: Tensor
+        info: Any, in_dims: tuple[Any, ...], table: Table | None, u: Tensor, packed: Tensor
     ) -> tuple[Solution, tuple[int, ...]]:
-        return batched(_Respond.apply, info.batch_size, in_dims, u, packed)
+        apply = partial(_Respond.apply, table if in_dims[2] is None else None)
+        return batched(apply, info.batch_size, in_dims[1:], u, packed)

@@ -20,9 +20,9 @@ LIFTS = 2
 class Base:
     """The transistor as a load without memory, for the voltage s (U, B, N) at its resistor."""
 
-    def __init__(self, q: Parameters, source: Tensor) -> None:
+    def __init__(self, q: Parameters) -> None:
         self._q, self._frozen = q, Parameters(*(each.detach() for each in q))
-        self._table = tabulate(self._frozen, source.detach())
+        self._table = tabulate(self._frozen)
 
     def voltages(self, s: Tensor) -> tuple[Tensor, Tensor]:
         """v_be and v_bc, V."""

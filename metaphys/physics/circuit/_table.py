@@ -16,44 +16,51 @@ off by up to 1e-7 A, elsewhere by 1e-9 A."""
 
 
 class Table(NamedTuple):
-    """The base current as straight lines between the points of a grid of s, for U units.
+    """The base current as straight lines between points s = x / (1 - x), x = 0, 1/POINTS, …, V.
 
-    Below 0 and beyond the grid the outermost lines go on.
+    The points are dense where the knees are and reach from 0 V to POINTS volts; the first and the
+    last line go on beyond.
 
     Attributes:
-        offset: at s = 0 of the line of each interval, A, (U · intervals,).
+        offset: at s = 0 of the line of each interval, A, (U · (POINTS - 1),).
         slope: of that line, S.
+        last: POINTS - 2, (), so that no step makes a tensor of a number.
+        count: POINTS, ().
         rows: number of the unit, (U, 1), int64.
-        per_volt: intervals a volt, ().
     """
 
     offset: Tensor
     slope: Tensor
+    last: Tensor
+    count: Tensor
     rows: Tensor
-    per_volt: Tensor
+
+    def to(self, like: Tensor) -> Table:
+        """The same in the dtype of ``like`` and on its device."""
+        offset, slope, last, count, rows = self
+        values = (each.to(like) for each in (offset, slope, last, count))
+        return Table(*values, rows=rows.to(like.device))
 
     def current(self, s: Tensor) -> Tensor:
         """The base current, A, at s (U, B, ...), V."""
-        place = (s * self.per_volt).clamp_(0, POINTS - 2).long()
+        up = s.clamp(min=0)
+        place = torch.minimum(up / (up + 1) * self.count, self.last).long()
         if len(self.rows) > 1:
             first = (POINTS - 1) * self.rows
             place += first if s.ndim == 2 else first.unsqueeze(-1)
         return torch.addcmul(self.offset.take(place), self.slope.take(place), s)
 
 
-def tabulate(q: Parameters, u: Tensor) -> Table:
-    """The table of every unit, for a linear response u (U, B, N), V.
-
-    The transistor only takes energy, so v goes little beyond the linear circuit's.
-    """
+def tabulate(q: Parameters) -> Table:
+    """The table of every unit."""
     resistance = q.Rs.squeeze(-1)
-    stop = 1.25 * u.abs().amax() + 1
-    grid = torch.linspace(0, 1, POINTS, dtype=u.dtype, device=u.device)
-    s = (stop * grid).expand(len(resistance), -1)
+    # In float64, so that neighbours far out do not fall together.
+    x = torch.arange(POINTS, dtype=torch.float64, device=resistance.device) / POINTS
+    s = (x / (1 - x)).to(resistance.dtype).expand(len(resistance), -1)
     w = solve(s.unsqueeze(1), q, iterations=7)[0].squeeze(1)
-    per_volt = (POINTS - 1) / stop
     current = (s - w) / resistance
-    slope = current.diff() * per_volt
+    slope = current.diff() / s.diff()
     offset = current[:, :-1] - slope * s[:, :-1]
     rows = torch.arange(len(s), device=s.device).unsqueeze(-1)
-    return Table(offset.flatten(), slope.flatten(), rows, per_volt)
+    last, count = (torch.full((), n, dtype=s.dtype, device=s.device) for n in (POINTS - 2, POINTS))
+    return Table(offset.flatten(), slope.flatten(), last, count, rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metaphys._errors import check
 from metaphys.physics._constants import Constant
+from metaphys.physics._convolve import convolve
 from metaphys.physics._ports import Ports, align
 from metaphys.physics._scan import Flat, scan
 from metaphys.physics._system import System
@@ -19,7 +20,7 @@ from metaphys.physics.plate._design import PlateDesign
 from metaphys.physics.plate._march import Ear, Step, ear, exact_step
 from metaphys.physics.plate._mismatch import PlateMismatch
 from metaphys.physics.plate._modes import Modes, modes
-from metaphys.physics.plate._response import convolve, impulse_response
+from metaphys.physics.plate._response import impulse_response
 from metaphys.physics.plate._shapes import shapes
 
 

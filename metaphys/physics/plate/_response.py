@@ -1,4 +1,4 @@
-"""The linear plate: its impulse response, and the convolution with it."""
+"""The linear plate: its impulse response."""
 
 from __future__ import annotations
 
@@ -27,24 +27,3 @@ def impulse_response(modes: Modes, dt: float, samples: int) -> Tensor:
     steps = (-rate * t).exp() * ((natural * t).cos() - rate / natural * (natural * t).sin())
     weights = modes.pickup * modes.drive
     return torch.einsum("...k,...kt->...t", weights, steps.diff(dim=-1))
-
-
-def convolve(kernel: Tensor, signal: Tensor) -> Tensor:
-    """The first L samples of ``kernel`` (..., L) ∗ ``signal`` (..., N), by one FFT."""
-    length = kernel.shape[-1]
-    size = _fast(length + signal.shape[-1] - 1)
-    spectrum = torch.fft.rfft(kernel, size) * torch.fft.rfft(signal, size)
-    return torch.fft.irfft(spectrum, size)[..., :length]
-
-
-def _fast(size: int) -> int:
-    """The least even size >= ``size`` without prime factors above 5."""
-    size += size % 2
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2

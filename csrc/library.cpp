@@ -3,9 +3,16 @@
 // Schemas are defined in Python (metaphys/ops), which also has an implementation of each; this
 // library adds the CPU implementations. Loading it is all there is to do.
 #include "adam.h"
+#include "rules.h"
 #include "sgd.h"
 
 #include <torch/csrc/stable/library.h>
+
+// A rule of rules.h and its three operators.
+#define METAPHYS_OPERATORS(NAME)                                \
+  m.impl(#NAME, TORCH_BOX(&metaphys::update<metaphys::NAME>));  \
+  m.impl(#NAME "_vjp", TORCH_BOX(&metaphys::update_vjp<metaphys::NAME>)); \
+  m.impl(#NAME "_", TORCH_BOX(&metaphys::update_<metaphys::NAME>));
 
 STABLE_TORCH_LIBRARY_IMPL(metaphys, CPU, m) {
   m.impl("adam", TORCH_BOX(&metaphys::adam));
@@ -14,4 +21,12 @@ STABLE_TORCH_LIBRARY_IMPL(metaphys, CPU, m) {
   m.impl("sgd", TORCH_BOX(&metaphys::sgd));
   m.impl("sgd_vjp", TORCH_BOX(&metaphys::sgd_vjp));
   m.impl("sgd_", TORCH_BOX(&metaphys::sgd_));
+  METAPHYS_OPERATORS(rmsprop)
+  METAPHYS_OPERATORS(rmsprop_momentum)
+  METAPHYS_OPERATORS(rmsprop_centered)
+  METAPHYS_OPERATORS(rmsprop_centered_momentum)
+  METAPHYS_OPERATORS(adagrad)
+  METAPHYS_OPERATORS(adamax)
+  METAPHYS_OPERATORS(nadam)
+  METAPHYS_OPERATORS(lion)
 }

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 import metaphys
+from metaphys.ops import leaves as ops_leaves
+from metaphys.ops._leafwise import LeafOperator
 from metaphys.optim import Rule
 
 RULES: dict[str, Callable[[], Rule]] = {
@@ -272,17 +274,157 @@ class Kernel:
         """The hyper-parameters in the order of the operator's schema."""
         return tuple(self.hyper.values())
 
+    def arguments(self, form: str, params, grads, states, count) -> tuple[Any, ...]:
+        """The arguments of :meth:`raw`."""
+        states = states or [[]]
+        if form == "_":
+            rest = (0.1, True, False) if self.kind == "adam" else (0.1, False)
+            return params, grads, *states, count, *self.numbers, *rest
+        repeated = (grads, *states) if form and self.kind == "adam" else ()
+        return *repeated, grads, *states, count, *self.numbers
+
+
+@dataclass(frozen=True)
+class LeafKernel:
+    """An operator that is one function of a leaf, with the same statement by nobody's kernel.
+
+    Where it is ``centered`` the mean is made small and its square added to the first moment, so
+    that there is a variance, and not one that is the difference of large numbers.
+    """
+
+    states: int
+    operator: LeafOperator
+    numbers: tuple[float, ...]
+    statement: Callable[..., Any]
+    factors: Callable[[torch.Tensor], list[torch.Tensor]] = lambda t: []
+    centered: bool = False
+    kind: str = "leaf"
+
+    def call(self, grads, states, count):
+        """As :meth:`Kernel.call`."""
+        updates, moments = self.operator(grads, self.valid(states), self._rows(count), self.numbers)
+        return [updates, *moments]
+
+    def plain(self, grads, states, count):
+        """As :meth:`Kernel.plain`."""
+        rows = self._rows(count).tolist()
+        leaves = zip(grads, rows, *self.valid(states))
+        steps = (self.statement(g, *m, *row, *self.numbers) for g, row, *m in leaves)
+        return [list(part) for part in zip(*steps)]
+
+    def _rows(self, count):
+        columns = self.factors(count.to(torch.float64))
+        return torch.stack(columns, 1) if columns else torch.zeros(len(count), 0)
+
+    def valid(self, states):
+        """The states that :meth:`call` and :meth:`plain` make of any."""
+        if not self.centered:
+            return states
+        small = [0.1 * mu for mu in states[1]]
+        return [[nu + mu.square() for nu, mu in zip(states[0], small)], small, *states[2:]]
+
+    def raw(self, form: str) -> Callable[..., Any]:
+        """As :meth:`Kernel.raw`."""
+        return getattr(torch.ops.metaphys, self.operator.name + form).default
+
+    def arguments(self, form: str, params, grads, states, count) -> tuple[Any, ...]:
+        """As :meth:`Kernel.arguments`."""
+        flat = [m for each in states for m in each]
+        tensors = {
+            "": (grads, flat),
+            "_vjp": (grads, flat, grads, flat),
+            "_": (params, grads, flat),
+        }
+        rest = (0.1, -0.01, True) if form == "_" else ()
+        return *tensors[form], self._rows(count), list(self.numbers), *rest
+
+
+def step_rmsprop(g, nu, *rest, centered=False, traced=False):
+    """RMSprop by its equations."""
+    *moments, alpha, eps, momentum, nesterov, scale = rest
+    nu = variance = alpha * nu + (1 - alpha) * g**2
+    after = [nu]
+    if centered:
+        after.append(alpha * moments[0] + (1 - alpha) * g)
+        variance = nu - after[1] ** 2
+    x = g / (variance.sqrt() + eps)
+    if traced:
+        after.append(momentum * moments[-1] + x)
+        x = x + momentum * after[-1] if nesterov else after[-1]
+    return scale * x, *after
+
+
+def step_adagrad(g, total, factor, eps, scale):
+    """Adagrad by its equations."""
+    total = total + g**2
+    return scale * factor * g / (total.sqrt() + eps), total
+
+
+def step_adamax(g, mu, norm, c1, b1, b2, eps, scale):
+    """Adamax by its equations."""
+    mu = b1 * mu + (1 - b1) * g
+    norm = torch.where(b2 * norm > g.abs() + eps, b2 * norm, g.abs() + eps)
+    return scale / c1 * mu / norm, mu, norm
+
+
+def step_nadam(g, mu, nu, ahead, here, c2, b1, b2, eps, scale):
+    """NAdam by its equations."""
+    mu, nu = b1 * mu + (1 - b1) * g, b2 * nu + (1 - b2) * g**2
+    return scale * (ahead * mu + here * g) / ((nu / c2).sqrt() + eps), mu, nu
+
+
+def step_lion(g, mu, b1, b2, scale):
+    """Lion by its equations."""
+    return scale * (b1 * mu + (1 - b1) * g).sign() + 0 * mu, b2 * mu + (1 - b2) * g
+
 
 ADAM = {"b1": 0.9, "b2": 0.99, "eps": 1e-8, "eps_root": 0.0, "scale": -0.1}
 SGD = {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "scale": -0.1}
 
-KERNELS: dict[str, Kernel] = {
+KERNELS: dict[str, Kernel | LeafKernel] = {
     "adam": Kernel(2, ADAM, "adam"),
     "adam-eps": Kernel(2, {**ADAM, "eps": 1e-2, "eps_root": 1e-3}, "adam"),
     "sgd": Kernel(0, {**SGD, "momentum": 0.0}, "sgd"),
     "sgd-momentum": Kernel(1, SGD, "sgd"),
     "sgd-dampened": Kernel(1, {**SGD, "dampening": 0.3}, "sgd"),
     "sgd-nesterov": Kernel(1, {**SGD, "nesterov": True}, "sgd"),
+    "rmsprop": LeafKernel(
+        1, ops_leaves.RMSPROP[False, False], (0.9, 1e-3, 0.0, 0.0, -0.1), step_rmsprop
+    ),
+    "rmsprop-nesterov": LeafKernel(
+        2,
+        ops_leaves.RMSPROP[False, True],
+        (0.9, 1e-3, 0.8, 1.0, -0.1),
+        partial(step_rmsprop, traced=True),
+    ),
+    "rmsprop-centered": LeafKernel(
+        2,
+        ops_leaves.RMSPROP[True, False],
+        (0.9, 1e-3, 0.0, 0.0, -0.1),
+        partial(step_rmsprop, centered=True),
+        centered=True,
+    ),
+    "rmsprop-centered-momentum": LeafKernel(
+        3,
+        ops_leaves.RMSPROP[True, True],
+        (0.9, 1e-3, 0.8, 0.0, -0.1),
+        partial(step_rmsprop, centered=True, traced=True),
+        centered=True,
+    ),
+    "adagrad": LeafKernel(
+        1, ops_leaves.ADAGRAD, (1e-3, -0.1), step_adagrad, lambda t: [1 / (1 + 0.1 * t)]
+    ),
+    "adamax": LeafKernel(
+        2, ops_leaves.ADAMAX, (0.9, 0.99, 1e-3, -0.1), step_adamax, lambda t: [1 - 0.9**t]
+    ),
+    "nadam": LeafKernel(
+        2,
+        ops_leaves.NADAM,
+        (0.9, 0.99, 1e-3, -0.1),
+        step_nadam,
+        lambda t: [0.4 + 0.1 / t, 0.5 + 0.2 / t, 1 - 0.99**t],
+    ),
+    "lion": LeafKernel(1, ops_leaves.LION, (0.9, 0.99, -0.1), step_lion),
 }
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

@@ -38,6 +38,9 @@ _IS_CPU = attrgetter("is_cpu")
 class Kernel:
     """A multi-tensor operator and what is known about it.
 
+    The last of its tensors is what depends on a leaf's steps alone (the steps themselves, or
+    numbers made of them): it has no derivative, and no batch dimension in the kernel.
+
     Attributes:
         run: ``run(config, tensors) -> tensors``: calls the registered operator.
         reference: the same in differentiable Python.
@@ -116,24 +119,18 @@ class _Apply(torch.autograd.Function):
         info: Any, in_dims: tuple[Any, ...], kernel: Kernel, config: Config, *tensors: Any
     ) -> tuple[Flat, tuple[int, ...]]:
         # Element by element, so a batch is only more elements: a leading dimension on every
-        # tensor but the step counts. Batched counts are left to the reference.
+        # tensor but the last. A batch of those is left to the reference.
         dims = in_dims[2:]
-        batched = [
-            _leading(tensor, dim, info.batch_size) if _is_value(tensor) else tensor
-            for tensor, dim in zip(tensors, dims)
-        ]
-        if any(not _is_value(t) and dim is not None for t, dim in zip(tensors, dims)):
+        *values, constants = tensors
+        if dims[-1] is not None:
             outputs = torch.vmap(
                 lambda *each: kernel.reference(config, each),  # type: ignore[arg-type]
                 in_dims=dims,
             )(*tensors)
         else:
-            outputs = kernel(config, tuple(batched))
+            batched = [_leading(t, dim, info.batch_size) for t, dim in zip(values, dims)]
+            outputs = kernel(config, (*batched, constants))
         return outputs, (0,) * len(outputs)
-
-
-def _is_value(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point()
 
 
 def _leading(tensor: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
@@ -146,19 +143,13 @@ def reference_vjp(
     reference: Callable[[Config, Flat], Flat], config: Config, inputs: Flat, cotangents: Flat
 ) -> list[torch.Tensor | None]:
     """The vector-Jacobian product of ``reference`` by autograd, differentiable again."""
-    values = [index for index, tensor in enumerate(inputs) if _is_value(tensor)]
+    *values, constants = inputs
 
     def of_values(*given: torch.Tensor) -> Flat:
-        tensors = list(inputs)
-        for index, tensor in zip(values, given):
-            tensors[index] = tensor
-        return reference(config, tuple(tensors))
+        return reference(config, (*given, constants))
 
-    pullback = torch.func.vjp(of_values, *(inputs[index] for index in values))[1]
-    result: list[torch.Tensor | None] = [None] * len(inputs)
-    for index, cotangent in zip(values, pullback(tuple(cotangents))):
-        result[index] = cotangent
-    return result
+    pullback = torch.func.vjp(of_values, *values)[1]
+    return [*pullback(tuple(cotangents)), None]
 
 
 def fresh(reference: Callable[..., Any]) -> Callable[..., Any]:

@@ -173,6 +173,16 @@ def scaled(updates: Sequence[torch.Tensor], outside: Any) -> Sequence[torch.Tens
     return [cast(rate, u.dtype) * u for rate, u in zip(each(outside, updates), updates)]
 
 
+def shrunk(
+    updates: Sequence[torch.Tensor], params: Tensors | None, scale: float, weight_decay: Any
+) -> Sequence[torch.Tensor]:
+    """``u + scale · weight_decay · p``: decoupled weight decay."""
+    if is_zero(weight_decay):
+        return updates
+    pairs = zip(updates, needed(params))
+    return [u + (scale * cast(weight_decay, p.dtype) * p).to(u.dtype) for u, p in pairs]
+
+
 def all_numbers(values: Sequence[Any]) -> bool:
     """Whether every hyper-parameter is a plain number, as the in-place kernels need."""
     return all(isinstance(value, (int, float)) for value in values)

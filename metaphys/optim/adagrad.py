@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Scalar, Tree
-from metaphys.ops._math import masked_sqrt
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops.leaves import ADAGRAD as ADAGRAD_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -24,7 +26,7 @@ class AdagradState(NamedTuple):
     total: tuple[torch.Tensor, ...]
 
 
-class _Adagrad(Leafwise):
+class _Adagrad(Fused):
     state = AdagradState
     nonnegative = ("eps", "weight_decay", "lr_decay")
     constants = ("initial_accumulator_value",)
@@ -36,15 +38,11 @@ class _Adagrad(Leafwise):
         before = (count - 1).to(torch.float64)
         return ((1.0 / (1.0 + before * hyper["lr_decay"])).unbind(0),)
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        total = moments[0] + grad * grad
-        return factors[0] * grad / (masked_sqrt(total) + hyper["eps"]), (total,)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return ADAGRAD_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return hyper["eps"], scale
 
 
 ADAGRAD = _Adagrad()

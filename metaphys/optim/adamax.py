@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Tree
+from metaphys.ops._leafwise import LeafOperator, Numbers
 from metaphys.ops._math import bias_corrections
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.ops.leaves import ADAMAX as ADAMAX_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -21,7 +24,7 @@ class AdamaxState(NamedTuple):
     norm: tuple[torch.Tensor, ...]
 
 
-class _Adamax(Leafwise):
+class _Adamax(Fused):
     state = AdamaxState
     betas = 2
 
@@ -31,18 +34,11 @@ class _Adamax(Leafwise):
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
         return (bias_corrections(hyper["betas"][0], count),)
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        (mu, norm), (b1, b2) = moments, hyper["betas"]
-        mu = b1 * mu + (1 - b1) * grad
-        # |g| has the derivative 0 at 0, and ε keeps the norm away from it.
-        norm = torch.maximum(b2 * norm, grad.abs() + hyper["eps"])
-        return mu / (factors[0] * norm), (mu, norm)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return ADAMAX_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return *hyper["betas"], hyper["eps"], scale
 
 
 ADAMAX = _Adamax()

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Tree
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops.leaves import LION as LION_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -22,7 +25,7 @@ class LionState(NamedTuple):
     mu: tuple[torch.Tensor, ...]
 
 
-class _Lion(Leafwise):
+class _Lion(Fused):
     state = LionState
     nonnegative = ("weight_decay",)
     betas = 2
@@ -33,16 +36,11 @@ class _Lion(Leafwise):
     def decoupled(self, hyper: Mapping[str, Any]) -> bool:
         return True
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        (mu,), (b1, b2) = moments, hyper["betas"]
-        direction = torch.sign(b1 * mu + (1 - b1) * grad)
-        return direction, (b2 * mu + (1 - b2) * grad,)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return LION_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return *hyper["betas"], scale
 
 
 LION = _Lion()

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Tree
-from metaphys.ops._math import bias_corrections, masked_sqrt
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops._math import bias_corrections
+from metaphys.ops.leaves import NADAM as NADAM_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -25,7 +28,7 @@ class NAdamState(NamedTuple):
     product: tuple[torch.Tensor, ...]
 
 
-class _NAdam(Leafwise):
+class _NAdam(Fused):
     state = NAdamState
     scalars = ("product",)
     nonnegative = ("eps", "weight_decay", "momentum_decay")
@@ -46,6 +49,21 @@ class _NAdam(Leafwise):
         )
         return now.unbind(0), later.unbind(0), bias_corrections(b2, count)
 
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return NADAM_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return *hyper["betas"], hyper["eps"], scale
+
+    def leaf_factors(
+        self, state: Any, count: torch.Tensor, hyper: Mapping[str, Any]
+    ) -> tuple[torch.Tensor, dict[str, tuple[torch.Tensor, ...]]]:
+        now, later, c2 = (torch.stack(list(column)) for column in self.factors(count, hyper))
+        product = torch.stack([each.to(torch.float64) for each in state.product]) * now
+        columns = (*_shares(product, now, later), c2)
+        kept = tuple(new.to(old.dtype) for new, old in zip(product.unbind(0), state.product))
+        return torch.stack(columns, dim=1), {"product": kept}
+
     def leaf(
         self,
         grad: torch.Tensor,
@@ -53,13 +71,18 @@ class _NAdam(Leafwise):
         factors: tuple[torch.Tensor, ...],
         hyper: Mapping[str, Any],
     ) -> tuple[torch.Tensor, Moments]:
-        (mu, nu, product), (b1, b2), (now, later, c2) = moments, hyper["betas"], factors
-        mu = b1 * mu + (1 - b1) * grad
-        nu = b2 * nu + (1 - b2) * grad * grad
+        (mu, nu, product), (now, later, c2) = moments, factors
         product = product * now
-        ahead = later / (1.0 - product * later) * mu
-        here = (1.0 - now) / (1.0 - product) * grad
-        return (ahead + here) / (masked_sqrt(nu / c2) + hyper["eps"]), (mu, nu, product)
+        shares = _shares(product, now, later)
+        direction, after = super().leaf(grad, (mu, nu), (*shares, c2), hyper)
+        return direction, (*after, product)
+
+
+def _shares(
+    product: torch.Tensor, now: torch.Tensor, later: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factors of m' and g in the direction; ``product`` is that of all steps so far."""
+    return later / (1.0 - product * later), (1.0 - now) / (1.0 - product)
 
 
 NADAM = _NAdam()

@@ -14,9 +14,11 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Hyper, Scalar, Tree
-from metaphys.ops._math import masked_sqrt
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops.leaves import RMSPROP as RMSPROP_LEAF
 from metaphys.optim import _parts
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -29,7 +31,7 @@ class RMSpropState(NamedTuple):
     trace: tuple[torch.Tensor, ...]
 
 
-class _RMSprop(Leafwise):
+class _RMSprop(Fused):
     state = RMSpropState
     nonnegative = ("eps", "weight_decay", "momentum")
     fractions = ("alpha",)
@@ -50,24 +52,11 @@ class _RMSprop(Leafwise):
         trace = None if _parts.is_zero(hyper["momentum"]) else 0.0
         return hyper["initial_scale"], mean, trace
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        (nu, mu, trace), decay = moments, hyper["alpha"]
-        nu = decay * nu + (1 - decay) * grad * grad
-        variance = nu
-        if mu is not None:
-            mu = decay * mu + (1 - decay) * grad
-            variance = nu - mu * mu
-        direction = grad / (masked_sqrt(variance) + hyper["eps"])
-        if trace is not None:
-            trace = hyper["momentum"] * trace + direction
-            direction = direction + hyper["momentum"] * trace if hyper["nesterov"] else trace
-        return direction, (nu, mu, trace)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return RMSPROP_LEAF[hyper["centered"], not _parts.is_zero(hyper["momentum"])]
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return *(hyper[name] for name in ("alpha", "eps", "momentum", "nesterov")), scale
 
 
 RMSPROP = _RMSprop()

@@ -393,7 +393,7 @@ COMPILED = {
 }
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd-nesterov"])
+@pytest.mark.parametrize("name", ["adam", "sgd-nesterov", "rmsprop-centered", "nadam"])
 @pytest.mark.parametrize("inside", COMPILED)
 def test_compiles_without_graph_breaks(name, inside):
     kernel = KERNELS[name]
@@ -422,7 +422,7 @@ def _samples(kernel, dtype, requires_grad):
     grads, states, count = leaves(kernel, dtype=dtype)
     for tensor in flat([grads, *states]):
         tensor.requires_grad_(requires_grad)
-    return grads, states or [[]], count
+    return grads, states, count
 
 
 @kernels
@@ -431,15 +431,16 @@ def _samples(kernel, dtype, requires_grad):
 def test_opcheck_of_the_forward(name, dtype, requires_grad):
     kernel = KERNELS[name]
     grads, states, count = _samples(kernel, dtype, requires_grad)
-    torch.library.opcheck(kernel.raw(""), (grads, *states, count, *kernel.numbers))
+    arguments = kernel.arguments("", None, grads, states, count)
+    torch.library.opcheck(kernel.raw(""), arguments)
 
 
 @kernels
 def test_opcheck_of_the_vector_jacobian_product(name):
     kernel = KERNELS[name]
     grads, states, count = _samples(kernel, torch.float64, False)
-    lists = (grads, *states) if kernel.kind == "sgd" else (grads, *states, grads, *states)
-    torch.library.opcheck(kernel.raw("_vjp"), (*lists, count, *kernel.numbers))
+    arguments = kernel.arguments("_vjp", None, grads, states, count)
+    torch.library.opcheck(kernel.raw("_vjp"), arguments)
 
 
 @kernels
@@ -448,8 +449,7 @@ def test_opcheck_of_the_step_in_place(name, dtype):
     kernel = KERNELS[name]
     grads, states, count = _samples(kernel, dtype, False)
     params = [torch.randn_like(g) for g in grads]
-    rest = (0.1, True, False) if kernel.kind == "adam" else (0.1, False)
-    torch.library.opcheck(kernel.raw("_"), (params, grads, *states, count, *kernel.numbers, *rest))
+    torch.library.opcheck(kernel.raw("_"), kernel.arguments("_", params, grads, states, count))
 
 
 @kernels
@@ -457,8 +457,9 @@ def test_direct_callers_of_an_operator_get_its_derivative(name):
     kernel = KERNELS[name]
     grads, states, count = _samples(kernel, torch.float64, True)
     inputs = flat([grads, *states])
-    raw = flat(kernel.raw("")(grads, *states, count, *kernel.numbers))
-    plain = flat(kernel.plain(grads, states if kernel.states else [], count))
+    valid = states if kernel.kind in ("adam", "sgd") else kernel.valid(states)
+    raw = flat(kernel.raw("")(*kernel.arguments("", None, grads, valid, count)))
+    plain = flat(kernel.plain(grads, states, count))
     found, expected = (
         torch.autograd.grad(sum(t.sin().sum() for t in each), inputs) for each in (raw, plain)
     )

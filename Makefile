@@ -13,6 +13,7 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
+DOCS := $(VENV)/.docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test bench docs lint format clean setup
@@ -29,6 +30,10 @@ $(READY): pyproject.toml constraints.txt
 
 $(BUILT): $(READY) setup.py $(wildcard csrc/*)
 	METAPHYS_EXTENSION=require $(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[dev]'
+	touch $@
+
+$(DOCS): $(BUILT)
+	$(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[docs]'
 	touch $@
 
 setup: $(BUILT)
@@ -48,8 +53,7 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/table.py $(VENV)/benchmarks.json docs/benchmarks.md
 
 # Executes the tutorials (minutes, where they or the package have changed) and writes site/.
-docs: $(BUILT)
-	$(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[docs]'
+docs: $(DOCS)
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(BUILT)

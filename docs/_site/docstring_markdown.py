@@ -17,7 +17,10 @@ from typing import Any
 import api_names
 
 _ROLE = re.compile(r":(\w+):`~?([^`]+)`", re.S)
-_BLOCK = re.compile(r"^( *)(\.\. math::|::) *\n((?:[ \t]*\n|\1 +.*(?:\n|$))+)", re.M)
+_BLOCK = re.compile(
+    r"^( *)(\.\. math::|::)(?: *\n| (?P<first>\S.*)\n)(?P<rest>(?:[ \t]*(?:\n|\Z)|\1 +.*(?:\n|\Z))*)",
+    re.M,
+)
 
 # "a, b: what both are" in a section: readers of docstrings know one name a line.
 _TOGETHER = re.compile(r"^( {4})((?:\w+, )+\w+): (.+(?:\n {8,}\S.*)*)$", re.M)
@@ -33,9 +36,15 @@ def to_markdown(text: str, path: str) -> str:
 
 
 def _block(match: re.Match[str]) -> str:
-    margin, kind, body = match.groups()
-    lines = textwrap.dedent(body).strip("\n")
-    opening, closing = ("$$", "$$") if "math" in kind else ("```text", "```")
+    margin, kind = match[1], match[2]
+    lines = textwrap.dedent(match["rest"]).strip("\n")
+    lines = f"{match['first']}\n{lines}".strip("\n") if match["first"] else lines
+    if "math" not in kind:
+        opening, closing = "```text", "```"
+    elif "&" in lines and "\\begin" not in lines:  # as Sphinx does it
+        opening, closing = "$$\n\\begin{aligned}", "\\end{aligned}\n$$"
+    else:
+        opening, closing = "$$", "$$"
     return textwrap.indent(f"\n{opening}\n{lines}\n{closing}\n\n", margin, lambda line: bool(line))
 
 

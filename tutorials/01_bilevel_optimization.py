@@ -17,10 +17,12 @@
 # To answer, it differentiates **through the inner steps**.
 #
 # This tutorial takes one such derivative three times (by hand, with `MetaOptimizer`, with
-# `MetaSGD`), and then uses it to learn a step size.
+# `MetaSGD`), looks at the graph that makes it possible, and then uses it to learn a step size.
 
 # %%
+import io
 import os
+import shutil
 
 import matplotlib.pyplot as plt
 import torch
@@ -90,6 +92,37 @@ optimizer.step(net(x))
 net(x).backward()
 by_meta_sgd = x.grad
 print(by_meta_sgd)
+
+# %% [markdown]
+# ## What the step leaves behind
+#
+# The new parameter remembers how it came about. `make_dot` draws this memory: the graph that the
+# outer loss is differentiated through. States that were extracted with `enable_visual=True` give
+# the parameters their names, before and after the step.
+
+# %%
+net, x = Net(), torch.tensor(2.0, requires_grad=True)
+optimizer = metaphys.MetaSGD(net, lr=1.0)
+before = metaphys.extract_state_dict(net, enable_visual=True, visual_prefix="before the step: ")
+optimizer.step(net(x))
+after = metaphys.extract_state_dict(net, enable_visual=True, visual_prefix="after the step: ")
+outer_loss = net(x)
+
+names = [before, after, {"x": x, "outer loss": outer_loss}]
+graph = metaphys.visual.make_dot(outer_loss, names)
+
+# %%
+if shutil.which("dot"):  # the program of Graphviz that places boxes
+    figure, axes = plt.subplots(figsize=(5, 6.5), layout="constrained")
+    axes.imshow(plt.imread(io.BytesIO(graph.pipe(format="png"))))
+    axes.axis("off")
+    plt.show()
+else:
+    print(graph.source)  # any viewer of Graphviz' language shows it
+
+# %% [markdown]
+# Two ways lead from $x$ to the outer loss: on the left the direct one, on the right the one through
+# the step. They are the two terms of the derivative, $2 a' x = -12$ and $-2 x \cdot x^2 = -16$.
 
 # %% [markdown]
 # ## Learning a step size

@@ -18,7 +18,8 @@ import api_names
 
 _ROLE = re.compile(r":(\w+):`~?([^`]+)`", re.S)
 _BLOCK = re.compile(
-    r"^( *)(\.\. math::|::)(?: *\n| (?P<first>\S.*)\n)(?P<rest>(?:[ \t]*(?:\n|\Z)|\1 +.*(?:\n|\Z))*)",
+    r"^( *)(\.\. math::|::)(?: *\n| (?P<first>\S.*)\n)"
+    r"(?P<rest>(?:[ \t]*(?:\n|\Z)|\1 +.*(?:\n|\Z))*)",
     re.M,
 )
 

@@ -16,12 +16,14 @@ matplotlib = pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
 TUTORIALS = Path(__file__).parents[2] / "tutorials"
-NEEDS = {"06_maml_tabular_mdp": "gymnasium"}
+NEEDS = {"01_bilevel_optimization": "graphviz", "06_maml_tabular_mdp": "gymnasium"}
 
 
 def _bilevel(names: dict[str, Any]) -> None:
     for value in ("by_hand", "by_meta_optimizer", "by_meta_sgd"):
         assert names[value].item() == -28
+    for name in ("before the step: a", "after the step: a", "outer loss"):
+        assert name in names["graph"].source
     torch.testing.assert_close(names["through_the_loop"], names["of_the_formula"])
     for path in names["paths"].values():
         assert path[-1][1] < path[0][1]

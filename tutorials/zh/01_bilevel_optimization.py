@@ -15,10 +15,13 @@
 # 内层循环改变参数 $w$；外层循环要问，内层的结果如何依赖于别的东西，比如数据、起点或步长。
 # 要回答这个问题，就得让导数**穿过内层的每一步**。
 #
-# 本教程用三种方法求同一个导数（手算、`MetaOptimizer`、`MetaSGD`），然后用它学出一个步长。
+# 本教程用三种方法求同一个导数（手算、`MetaOptimizer`、`MetaSGD`），看一看使它成为可能的计算图，
+# 然后用它学出一个步长。
 
 # %%
+import io
 import os
+import shutil
 
 import matplotlib.pyplot as plt
 import torch
@@ -86,6 +89,36 @@ optimizer.step(net(x))
 net(x).backward()
 by_meta_sgd = x.grad
 print(by_meta_sgd)
+
+# %% [markdown]
+# ## 这一步留下了什么
+#
+# 新参数记得自己是怎么来的。`make_dot` 把这份记忆画出来，也就是外层损失求导时要穿过的计算图。
+# 用 `enable_visual=True` 提取的状态给参数起名，区分更新之前与更新之后。
+
+# %%
+net, x = Net(), torch.tensor(2.0, requires_grad=True)
+optimizer = metaphys.MetaSGD(net, lr=1.0)
+before = metaphys.extract_state_dict(net, enable_visual=True, visual_prefix="before the step: ")
+optimizer.step(net(x))
+after = metaphys.extract_state_dict(net, enable_visual=True, visual_prefix="after the step: ")
+outer_loss = net(x)
+
+names = [before, after, {"x": x, "outer loss": outer_loss}]
+graph = metaphys.visual.make_dot(outer_loss, names)
+
+# %%
+if shutil.which("dot"):  # the program of Graphviz that places boxes
+    figure, axes = plt.subplots(figsize=(5, 6.5), layout="constrained")
+    axes.imshow(plt.imread(io.BytesIO(graph.pipe(format="png"))))
+    axes.axis("off")
+    plt.show()
+else:
+    print(graph.source)  # any viewer of Graphviz' language shows it
+
+# %% [markdown]
+# 从 $x$ 到外层损失有两条路：左边是直接的，右边经过那一步更新。它们正是导数的两项：
+# $2 a' x = -12$ 和 $-2 x \cdot x^2 = -16$。
 
 # %% [markdown]
 # ## 学习步长

@@ -8,6 +8,7 @@ from metaphys.nn._layer import PhysicalLayer, run_on
 from metaphys.nn._meta_module import MetaGradientModule
 from metaphys.nn._oscillators import OscillatorNetwork
 from metaphys.nn._reparametrize import reparameterize, reparametrize, swap_state
+from metaphys.nn._shg import SHGNetwork
 from metaphys.nn._waveforms import WaveformNetwork
 from metaphys.nn._windows import windows
 
@@ -15,6 +16,7 @@ __all__ = [
     "MetaGradientModule",
     "OscillatorNetwork",
     "PhysicalLayer",
+    "SHGNetwork",
     "WaveformNetwork",
     "encode",
     "functional",

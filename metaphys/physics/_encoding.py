@@ -113,7 +113,7 @@ class Affine(Encoding):
 class Interleaved(Encoding):
     """Data and controls take turns: x_1, c_1, x_2, c_2 …, clamped.
 
-    Control: ``values`` c (..., n / 2), in drive units, as the data.
+    Control: ``inserted`` c (..., n / 2), in drive units, as the data.
 
     Source: the SHG layers of Wright, Onodera et al., Nature 601, 549 (2022), Methods: 50 data
     values and 50 controls in the 100 bins of a pulse shaper, within [0, 1].
@@ -126,7 +126,7 @@ class Interleaved(Encoding):
         ValueError: ``low`` >= ``high``; a drive of an odd number of values.
 
     Example:
-        >>> Interleaved().drive(torch.tensor([0.1, 2.0]), {"values": torch.tensor([0.3, 0.4])})
+        >>> Interleaved().drive(torch.tensor([0.1, 2.0]), {"inserted": torch.tensor([0.3, 0.4])})
         tensor([0.1000, 0.3000, 1.0000, 0.4000])
     """
 
@@ -141,15 +141,15 @@ class Interleaved(Encoding):
         return n // 2
 
     def shapes(self, n: int) -> dict[str, tuple[int, ...]]:
-        return {"values": (self.data(n),)}
+        return {"inserted": (self.data(n),)}
 
     def init_controls(self, n: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         unit = torch.rand(self.data(n), generator=generator, dtype=torch.float64)
-        return {"values": self.low + (self.high - self.low) * unit}
+        return {"inserted": self.low + (self.high - self.low) * unit}
 
     def drive(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
-        values = align(controls["values"], 1, x.ndim - 1).expand_as(x)
-        return limited(torch.stack([x, values], -1).flatten(-2), self.low, self.high)
+        inserted = align(controls["inserted"], 1, x.ndim - 1).expand_as(x)
+        return limited(torch.stack([x, inserted], -1).flatten(-2), self.low, self.high)
 
 
 def check_range(low: float | None, high: float | None) -> None:

@@ -69,7 +69,7 @@ def test_interleaved_takes_turns(array, generator):
     x = torch.randn(5, 2, generator=generator)
     drive = encoded.drive(x, controls)
     assert drive[:, 0::2].equal(x.clamp(-1, 1))
-    assert drive[:, 1::2].equal(controls["values"].clamp(-1, 1).expand(5, 2))
+    assert drive[:, 1::2].equal(controls["inserted"].clamp(-1, 1).expand(5, 2))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -162,7 +162,7 @@ def test_init_controls_are_random_as_stated(array, generator):
     assert all(value.dtype == torch.float32 for value in controls.values())
     wide = Affine(inputs=3, scale=0.5, spread=0.2).init_controls(4000, generator)
     assert abs(wide["scale"].mean() - 0.5) < 0.01 and abs(wide["scale"].std() - 0.2) < 0.01
-    uniform = Interleaved(2.0, 4.0).init_controls(8000, generator)["values"]
+    uniform = Interleaved(2.0, 4.0).init_controls(8000, generator)["inserted"]
     assert 2 <= uniform.min() < 2.01 and 3.99 < uniform.max() <= 4
 
 

@@ -571,10 +571,10 @@ def test_controls_share_the_shaper_with_the_data(generator):
     encoded = Encoded(SHG(), Interleaved())
     x = torch.rand(2, 50, generator=generator)
     controls = encoded.init_controls(generator=generator)
-    levels = torch.stack([x, controls["values"].expand(2, 50)], -1).flatten(-2)
+    levels = torch.stack([x, controls["inserted"].expand(2, 50)], -1).flatten(-2)
     torch.testing.assert_close(encoded(x, controls), SHG()(levels, {}))
     slope = grad(lambda c: encoded(x, c).sum())(controls)
-    assert (slope["values"] > 0).any()
+    assert (slope["inserted"] > 0).any()
 
 
 # What is refused ------------------------------------------------------------------------------

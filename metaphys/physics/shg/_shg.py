@@ -66,7 +66,7 @@ class SHG(SecondHarmonic):
         >>> shg = SHG()
         >>> encoded = Encoded(shg, Interleaved())
         >>> encoded.ports.drive, encoded.ports.controls, encoded.ports.readout
-        (50, {'values': (50,)}, 50)
+        (50, {'inserted': (50,)}, 50)
         >>> efficiency = shg(torch.ones(100), {}).sum()                 # of the unshaped pulse
         >>> round(float(efficiency), 2)
         0.35

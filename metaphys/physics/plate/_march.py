@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from metaphys.physics._scan import Flat, scan
 from metaphys.physics.plate._modes import Modes
 
 
@@ -97,3 +99,38 @@ def ear(modes: Modes) -> Ear:
     rate = modes.damping * modes.frequency
     c = modes.pickup
     return Ear(-c * modes.frequency.square(), -2 * c * rate, -c * modes.cubic)
+
+
+Read = Callable[[Ear, Tensor, Tensor], Tensor]
+
+
+def march(
+    modes: Modes,
+    force: Tensor,
+    q: Tensor,
+    v: Tensor,
+    read: Read,
+    dt: float,
+    count: int,
+    every: int | None,
+) -> Tensor:
+    """``read(ear, q, v)`` at the end of every sample, stacked in front.
+
+    Args:
+        modes: in float64, of leading dimensions that broadcast against those of the state.
+        force: (..., n), in N.
+        q: amplitudes at the beginning, (..., K).
+        v: velocities.
+        read: what to keep of a state.
+        dt: length of a sample, in s.
+        count: steps in a sample.
+        every: samples in a segment (see :func:`scan`).
+    """
+    consts = tuple(value.to(q) for value in (*exact_step(modes, dt / count), *ear(modes)))
+
+    def body(carry: Flat, consts: Flat, x: Flat) -> tuple[Flat, Tensor]:
+        step = Step(*consts[: len(Step._fields)])
+        state = step.split(carry[0], carry[1], x[0], count)
+        return state, read(Ear(*consts[len(step) :]), *state)
+
+    return scan(body, (q, v), consts, (force.movedim(-1, 0).unsqueeze(-1),), every=every)[1]

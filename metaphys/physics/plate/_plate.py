@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, final
 
@@ -14,13 +13,12 @@ from metaphys._errors import check
 from metaphys.physics._constants import Constant
 from metaphys.physics._convolve import convolve
 from metaphys.physics._ports import Ports, align
-from metaphys.physics._scan import Flat, scan
 from metaphys.physics._system import System
 from metaphys.physics.plate._design import PlateDesign
-from metaphys.physics.plate._march import Ear, Step, ear, exact_step
+from metaphys.physics.plate._march import Ear, Read, march
 from metaphys.physics.plate._mismatch import PlateMismatch
 from metaphys.physics.plate._modes import Modes, modes
-from metaphys.physics.plate._response import impulse_response
+from metaphys.physics.plate._response import impulse_response, transfer
 from metaphys.physics.plate._shapes import shapes
 
 
@@ -156,12 +154,7 @@ class Plate(System):
         Returns:
             (*units, n).
         """
-        m = self._modes()
-        w = (2 * math.pi * frequency.to(m.frequency)).unsqueeze(-1)
-        stiffness = m.frequency.square().unsqueeze(-2)
-        loss = 2j * (m.damping * m.frequency).unsqueeze(-2) * w
-        weight = (m.pickup * m.drive).unsqueeze(-2)
-        return -(weight * (stiffness + loss) / (stiffness - w.square() + loss)).sum(-1)
+        return transfer(self._modes(), frequency)
 
     def trajectory(
         self, drive: Tensor, start: tuple[Tensor, Tensor] | None = None
@@ -196,25 +189,10 @@ class Plate(System):
         rest = drive.new_zeros(*drive.shape[:-1], self.design.modes)
         return self._march(drive, rest, rest, Ear.hear).movedim(0, -1)
 
-    def _march(
-        self, drive: Tensor, q: Tensor, v: Tensor, read: Callable[[Ear, Tensor, Tensor], Tensor]
-    ) -> Tensor:
-        """``read(ear, q, v)`` at the end of every sample, stacked in front."""
-        found = self._aligned(q.double())
-        step = exact_step(found, 1 / (self.rate * self.substeps))
-        consts = tuple(value.to(q) for value in (*step, *ear(found)))
-        linear = not self.design.stiffening
-
-        def body(carry: Flat, consts: Flat, x: Flat) -> tuple[Flat, Tensor]:
-            step = Step(*consts[: len(Step._fields)])
-            if linear:
-                state = step.linear(*carry, *x)
-            else:
-                state = step.split(*carry, *x, count=self.substeps)
-            return state, read(Ear(*consts[len(step) :]), *state)
-
-        force = torch.nn.functional.pad(drive, (0, self.guard)).movedim(-1, 0).unsqueeze(-1)
-        return scan(body, (q, v), consts, (force,), every=self.checkpoint)[1]
+    def _march(self, drive: Tensor, q: Tensor, v: Tensor, read: Read) -> Tensor:
+        force = torch.nn.functional.pad(drive, (0, self.guard))
+        found, dt = self._aligned(q.double()), 1 / self.rate
+        return march(found, force, q, v, read, dt, self.substeps, self.checkpoint)
 
     def _response(self, on: torch.device | None = None) -> Tensor:
         return impulse_response(self._modes(on), 1 / self.rate, self.samples + self.guard)

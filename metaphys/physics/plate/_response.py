@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,3 +29,12 @@ def impulse_response(modes: Modes, dt: float, samples: int) -> Tensor:
     steps = (-rate * t).exp() * ((natural * t).cos() - rate / natural * (natural * t).sin())
     weights = modes.pickup * modes.drive
     return torch.einsum("...k,...kt->...t", weights, steps.diff(dim=-1))
+
+
+def transfer(modes: Modes, frequency: Tensor) -> Tensor:
+    """Volts per newton of a steady tone of ``frequency`` (n,) in Hz, complex, (..., n)."""
+    w = (2 * math.pi * frequency.to(modes.frequency)).unsqueeze(-1)
+    stiffness = modes.frequency.square().unsqueeze(-2)
+    loss = 2j * (modes.damping * modes.frequency).unsqueeze(-2) * w
+    weight = (modes.pickup * modes.drive).unsqueeze(-2)
+    return -(weight * (stiffness + loss) / (stiffness - w.square() + loss)).sum(-1)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from metaphys._tree import map_tensors
-from metaphys.meta._tensors import cut, module_tensors
+from metaphys.meta._tensors import cut, cut_buffer, cut_modules
 from metaphys.meta.optimizer import MetaOptimizer
 from metaphys.meta.state import ModuleState
 
@@ -32,17 +32,13 @@ def stop_gradient(target: ModuleState | nn.Module | MetaOptimizer | Any) -> None
         >>> net.weight.grad_fn is None and net.weight.requires_grad
         True
     """
-    map_tensors(cut, _tensors_of(target))
-
-
-def _tensors_of(target: Any) -> Any:
-    if isinstance(target, ModuleState):
-        return (target.params, target.buffers)
-    if isinstance(target, MetaOptimizer):
-        return target.state_dict()
     if isinstance(target, nn.Module):
-        return [tensor for tensor, _ in module_tensors([target])]
-    return target
+        cut_modules([target])
+    elif isinstance(target, ModuleState):
+        map_tensors(cut, target.params)
+        map_tensors(cut_buffer, target.buffers)
+    else:
+        map_tensors(cut, target.state_dict() if isinstance(target, MetaOptimizer) else target)
 
 
 def module_detach_(target: Target) -> Target:

@@ -55,34 +55,30 @@ class Group:
 
     def without(self, gone: Sequence[int]) -> Group:
         """The group with its state, less the parameters at ``gone``."""
-        kept = [index for index in range(len(self.slots)) if index not in set(gone)]
-        return self._part(kept, {})
+        return self.only([i for i in range(len(self.slots)) if i not in set(gone)], {})
 
     def only(self, taken: Sequence[int], given: Mapping[str, Any]) -> Group:
         """The parameters at ``taken`` as a group with the hyper-parameters ``given``.
 
-        Their state moves along; where the rule keeps another kind of state for ``given``, it is
-        made anew, which is only right before the first step.
+        Their state moves along. Where it cannot be taken apart, or the rule keeps another kind of
+        state for ``given``, it is made anew, which is only right before the first step.
         """
-        part = self._part(taken, given)
-        start = part.core.init(part.params(), part.hyper)
-        if layout(start) == layout(part.state):
-            return part
-        check(
-            not bool(steps_of(part.state).any()),
-            "params",
-            expected=f"not stepped yet when {list(given)} change what state is kept for them",
-            got=f"parameters after {steps_of(part.state).tolist()} steps",
-            remedy="Add the group before the first step.",
-        )
-        part.state = start
-        return part
-
-    def _part(self, indices: Sequence[int], given: Mapping[str, Any]) -> Group:
-        slots = select(self.slots, indices)
-        hyper = {**select_hyper(self.hyper, indices), **by_name(given, self.core, slots)}
+        slots = select(self.slots, taken)
+        hyper = {**select_hyper(self.hyper, taken), **by_name(given, self.core, slots)}
         rule = Rule(self.core, hyper)
-        return Group(self.module, slots, rule, select_state(self.state, indices), hyper)
+        start = self.core.init([slot.get() for slot in slots], hyper)
+        state = start if self.core.whole else select_state(self.state, taken)
+        if self.core.whole or layout(start) != layout(state):
+            steps = steps_of(self.state)
+            check(
+                not bool(steps.any()),
+                "params",
+                expected="not stepped yet where their state cannot move to the new group",
+                got=f"parameters after {steps.tolist()} steps",
+                remedy="Add the group before the first step.",
+            )
+            state = start
+        return Group(self.module, slots, rule, state, hyper)
 
 
 def with_group(

@@ -61,6 +61,20 @@ def cut(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach_().requires_grad_(learned)
 
 
+def cut_buffer(buffer: torch.Tensor) -> torch.Tensor:
+    """:func:`cut` for what a module computed: a buffer with a history requires no gradient then.
+
+    A leaf that requires one could not be changed in place, as BatchNorm changes its statistics.
+    """
+    return buffer if buffer.grad_fn is None else buffer.detach_()
+
+
+def cut_modules(modules: Iterable[nn.Module]) -> None:
+    """Cut the history of every parameter and buffer."""
+    for tensor, is_buffer in module_tensors(modules):
+        (cut_buffer if is_buffer else cut)(tensor)
+
+
 def cut_buffers(module: nn.Module) -> None:
     """Replace every buffer that has a history by its value."""
     for slot in tensor_slots(module, ("_buffers",)):

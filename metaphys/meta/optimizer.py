@@ -15,7 +15,7 @@ from metaphys.meta._from_torch import groups_of
 from metaphys.meta._group import Group, layout, with_group
 from metaphys.meta._history import Moment, at_time, now
 from metaphys.meta._step import GradCallback, called_back, stepped, stepped_anew
-from metaphys.meta._tensors import cut, cut_buffers, deep_copies, module_tensors
+from metaphys.meta._tensors import cut, cut_buffers, cut_modules, deep_copies, module_tensors
 from metaphys.optim._gradients import check_loss, gradients
 from metaphys.optim.rule import Rule
 
@@ -285,7 +285,8 @@ class MetaOptimizer:
             >>> net.weight.is_leaf and net.weight.requires_grad
             True
         """
-        map_tensors(cut, [module_tensors(self.modules), [group.state for group in self._groups]])
+        cut_modules(self.modules)
+        map_tensors(cut, self.state_groups)
         self._span = 0
 
     @property

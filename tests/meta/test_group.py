@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import metaphys
+from tests.composed import COMPOSED
 from tests.tables import RULES, slope, tolerance
 
 rules = pytest.mark.parametrize("name", RULES)
@@ -39,6 +40,25 @@ def test_a_split_without_options_changes_nothing_at_any_time(name):
     assert len(other.state_dict()) == 3 and other.modules == [split]
     found, expected = list(split.parameters()), list(whole.parameters())
     torch.testing.assert_close(found, expected, **tolerance(torch.float64))
+
+
+@pytest.mark.parametrize("name", ["decay-trace-scale", "scheduled", "masked", "deep", "own"])
+def test_a_composed_rule_is_split_too(name):
+    whole, x = _net(), torch.randn(4, 2)
+    split = metaphys.module_clone(whole, by="deepcopy")
+    one = metaphys.MetaOptimizer(whole, COMPOSED[name]())
+    other = metaphys.MetaOptimizer(split, COMPOSED[name]())
+    other.add_param_group(split, params=["0.bias"])
+    for _ in range(3):
+        one.step(_loss(whole, x))
+        other.step(_loss(split, x))
+    if name in ("masked", "deep"):  # they look at all leaves of a group together
+        assert all(torch.isfinite(p).all() for p in split.parameters())
+    else:
+        torch.testing.assert_close(list(split.parameters()), list(whole.parameters()))
+    if name == "own":  # nobody knows what of its state is whose
+        with pytest.raises(ValueError, match=r"^`params` must be not stepped yet"):
+            other.add_param_group(split, params=["0.weight"])
 
 
 def test_every_group_has_its_own_learned_hyper_parameters():

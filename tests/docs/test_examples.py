@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -34,3 +35,10 @@ def test_the_readme_says_what_it_prints(capsys):
     exec(first, names)
     exec(second, names)
     assert capsys.readouterr().out.split("\n")[:2] == ["tensor(-28.)", "8"]
+
+
+def test_what_is_said_to_be_missing_is_missing():
+    page = (ROOT / "docs" / "how-to" / "from-torchopt.md").read_text(encoding="utf-8")
+    section = page.split("## What is not here")[1].split("\n## ")[0]
+    names = re.findall(r"`torchopt\.(\w+)`", section)
+    assert names and not [n for n in names if importlib.util.find_spec(f"metaphys.{n}")]

@@ -13,7 +13,7 @@ from metaphys.ops._checks import check_lists
 from metaphys.ops._leafwise import LeafOperator, Numbers
 from metaphys.optim import _parts
 from metaphys.optim._core import check_rates_fit
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._leafwise import Leaf, Leafwise, Moments
 
 
 class Fused(Leafwise):
@@ -31,14 +31,9 @@ class Fused(Leafwise):
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
         """The operator's numbers; ``scale`` is the factor of the update."""
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
         """The direction of one leaf and its next moments, by the operator's own function."""
+        grad, moments, factors, hyper = at
         kept = tuple(moment for moment in moments if moment is not None)
         direction, after = self.operator(hyper).leaf(grad, kept, factors, self.numbers(hyper, 1.0))
         new = iter(after)

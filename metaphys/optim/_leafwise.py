@@ -3,14 +3,15 @@
 Such a rule writes down what is its own: the state it keeps, and the direction in which a leaf goes.
 Sign, weight decay, learning rates, step counts and dtypes are the same for all, and live here. It
 runs wherever torch does, with derivatives of every order; a rule that deserves a native kernel
-calls ``ops`` instead, as :mod:`metaphys.optim.adam` does.
+calls ``ops`` instead, as :mod:`metaphys.optim.adam` does. Its public function passes ``locals()``
+on: every argument is a hyper-parameter of the same name.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +22,22 @@ from metaphys.optim import _parts
 from metaphys.optim._core import Core, check_rates_fit, each
 
 Moments = tuple[Any, ...]
+
+
+class Leaf(NamedTuple):
+    """What a rule sees of one leaf.
+
+    Attributes:
+        grad: the gradient, with sign and coupled weight decay, in the dtype of the moments.
+        moments: in the order of the state's fields; ``None`` for one that is not kept.
+        factors: this leaf's value in each column of :meth:`Leafwise.factors`, in the same dtype.
+        hyper: the hyper-parameters, tensors among them in the same dtype.
+    """
+
+    grad: torch.Tensor
+    moments: Moments
+    factors: tuple[torch.Tensor, ...]
+    hyper: Mapping[str, Any]
 
 
 class Leafwise(Core):
@@ -61,21 +78,8 @@ class Leafwise(Core):
         return ()
 
     @abstractmethod
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        """The direction d of one leaf, to be multiplied by ``-lr``, and its next moments.
-
-        Args:
-            grad: the gradient, with sign and coupled weight decay, in the dtype of the moments.
-            moments: in the order of the state's fields; ``None`` for one that is not kept.
-            factors: this leaf's value in each column of :meth:`factors`, in the same dtype.
-            hyper: the hyper-parameters, tensors among them in the same dtype.
-        """
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        """The direction d of one leaf, to be multiplied by ``-lr``, and its next moments."""
 
     def decoupled(self, hyper: Mapping[str, Any]) -> bool:
         """Whether weight decay acts on the parameter itself instead of on its gradient."""
@@ -130,7 +134,7 @@ class Leafwise(Core):
         for i, grad in enumerate(grads):
             dtype, values = state_dtype(grad.dtype), by_dtype[grad.dtype]
             own = tuple(factor.to(dtype) for factor in factors[i])
-            direction, new = self.leaf(grad.to(dtype), moments[i], own, values)
+            direction, new = self.leaf(Leaf(grad.to(dtype), moments[i], own, values))
             rate = cast(rates[i], dtype)
             param = None if params is None else params[i].to(dtype)
             updates.append(self._moved(-rate * direction, param, rate, values).to(grad.dtype))

@@ -9,7 +9,7 @@ import torch
 
 from metaphys._typing import Hyper, Tree
 from metaphys.ops._math import masked_reciprocal, masked_sqrt
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._leafwise import Leaf, Leafwise, Moments
 from metaphys.optim.rule import Rule
 
 
@@ -28,13 +28,8 @@ class _Adadelta(Leafwise):
     def start(self, hyper: Mapping[str, Any]) -> Moments:
         return 0.0, 0.0
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        grad, moments, _, hyper = at
         (nu, delta), rho, eps = moments, hyper["rho"], hyper["eps"]
         nu = rho * nu + (1 - rho) * grad * grad
         direction = masked_sqrt(delta + eps) * masked_reciprocal(masked_sqrt(nu + eps)) * grad
@@ -82,12 +77,4 @@ def adadelta(
         >>> updates[0]
         tensor([-2.9814])
     """
-    hyper = {
-        "lr": lr,
-        "rho": rho,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(ADADELTA, hyper)
+    return Rule(ADADELTA, dict(locals()))

@@ -86,13 +86,4 @@ def adagrad(
         >>> updates[0]
         tensor([-0.0800])
     """
-    hyper = {
-        "lr": lr,
-        "lr_decay": lr_decay,
-        "weight_decay": weight_decay,
-        "initial_accumulator_value": initial_accumulator_value,
-        "eps": eps,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(ADAGRAD, hyper)
+    return Rule(ADAGRAD, dict(locals()))

@@ -80,12 +80,4 @@ def adamax(
         >>> updates[0]
         tensor([-0.1000])
     """
-    hyper = {
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(ADAMAX, hyper)
+    return Rule(ADAMAX, dict(locals()))

@@ -13,7 +13,7 @@ import torch
 
 from metaphys._typing import Hyper, Tree
 from metaphys.ops._math import bias_corrections, masked_sqrt
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._leafwise import Leaf, Leafwise, Moments
 from metaphys.optim.rule import Rule
 
 
@@ -42,13 +42,8 @@ class _Adan(Leafwise):
         corrections = (bias_corrections(beta, count) for beta in hyper["betas"])
         return (*corrections, (count > 1).to(torch.float64).unbind(0))
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        grad, moments, factors, hyper = at
         mu, change, nu, last = moments
         b1, b2, b3 = hyper["betas"]
         c1, c2, c3, later = factors
@@ -113,13 +108,4 @@ def adan(
         >>> updates[0]
         tensor([-0.1000])
     """
-    hyper = {
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "no_prox": no_prox,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(ADAN, hyper)
+    return Rule(ADAN, dict(locals()))

@@ -82,11 +82,4 @@ def lion(
         >>> updates[0]
         tensor([-0.1000,  0.1000])
     """
-    hyper = {
-        "lr": lr,
-        "betas": betas,
-        "weight_decay": weight_decay,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(LION, hyper)
+    return Rule(LION, dict(locals()))

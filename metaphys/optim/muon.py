@@ -18,7 +18,7 @@ from metaphys._errors import check
 from metaphys._typing import Hyper, Tensors, Tree
 from metaphys.ops._math import bias_corrections, masked_sqrt
 from metaphys.optim import _parts
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._leafwise import Leaf, Leafwise, Moments
 from metaphys.optim.rule import Rule
 
 
@@ -71,13 +71,8 @@ class _Muon(Leafwise):
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
         return tuple(bias_corrections(beta, count) for beta in hyper["betas"])
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        grad, moments, factors, hyper = at
         mu, nu = moments
         if grad.ndim == 2:
             decay = hyper["momentum"]
@@ -172,18 +167,4 @@ def muon(
         >>> updates[0].diag()
         tensor([-0.1000, -0.1000])
     """
-    hyper = {
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "ns_coefficients": ns_coefficients,
-        "eps": eps,
-        "ns_steps": ns_steps,
-        "adjust_lr_fn": adjust_lr_fn,
-        "betas": betas,
-        "adamw_eps": adamw_eps,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(MUON, hyper)
+    return Rule(MUON, dict(locals()))

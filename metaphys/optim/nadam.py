@@ -15,7 +15,7 @@ from metaphys.ops._leafwise import LeafOperator, Numbers
 from metaphys.ops._math import bias_corrections
 from metaphys.ops.leaves import NADAM as NADAM_LEAF
 from metaphys.optim._fused import Fused
-from metaphys.optim._leafwise import Moments
+from metaphys.optim._leafwise import Leaf, Moments
 from metaphys.optim.rule import Rule
 
 
@@ -64,17 +64,11 @@ class _NAdam(Fused):
         kept = tuple(new.to(old.dtype) for new, old in zip(product.unbind(0), state.product))
         return torch.stack(columns, dim=1), {"product": kept}
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
-        (mu, nu, product), (now, later, c2) = moments, factors
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        (mu, nu, product), (now, later, c2) = at.moments, at.factors
         product = product * now
         shares = _shares(product, now, later)
-        direction, after = super().leaf(grad, (mu, nu), (*shares, c2), hyper)
+        direction, after = super().leaf(at._replace(moments=(mu, nu), factors=(*shares, c2)))
         return direction, (*after, product)
 
 
@@ -132,14 +126,4 @@ def nadam(
         >>> updates[0]
         tensor([-0.1000])
     """
-    hyper = {
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "momentum_decay": momentum_decay,
-        "decoupled_weight_decay": decoupled_weight_decay,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(NADAM, hyper)
+    return Rule(NADAM, dict(locals()))

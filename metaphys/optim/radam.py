@@ -13,7 +13,7 @@ import torch
 
 from metaphys._typing import Hyper, Tree
 from metaphys.ops._math import bias_corrections, masked_reciprocal, masked_sqrt
-from metaphys.optim._leafwise import Leafwise, Moments
+from metaphys.optim._leafwise import Leaf, Leafwise, Moments
 from metaphys.optim.rule import Rule
 
 
@@ -41,13 +41,8 @@ class _RAdam(Leafwise):
         adaptive, plain = _switched(b2, count.to(torch.float64))
         return bias_corrections(b1, count), adaptive.unbind(0), plain.unbind(0)
 
-    def leaf(
-        self,
-        grad: torch.Tensor,
-        moments: Moments,
-        factors: tuple[torch.Tensor, ...],
-        hyper: Mapping[str, Any],
-    ) -> tuple[torch.Tensor, Moments]:
+    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
+        grad, moments, factors, hyper = at
         (mu, nu), (b1, b2), (c1, adaptive, plain) = moments, hyper["betas"], factors
         mu = b1 * mu + (1 - b1) * grad
         nu = b2 * nu + (1 - b2) * grad * grad
@@ -123,13 +118,4 @@ def radam(
         >>> updates[0]
         tensor([-0.4000])
     """
-    hyper = {
-        "lr": lr,
-        "betas": betas,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "decoupled_weight_decay": decoupled_weight_decay,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(RADAM, hyper)
+    return Rule(RADAM, dict(locals()))

@@ -108,16 +108,4 @@ def rmsprop(
         >>> updates[0]
         tensor([-0.2000])
     """
-    hyper = {
-        "lr": lr,
-        "alpha": alpha,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-        "centered": centered,
-        "initial_scale": initial_scale,
-        "nesterov": nesterov,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(RMSPROP, hyper)
+    return Rule(RMSPROP, dict(locals()))

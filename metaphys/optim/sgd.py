@@ -130,13 +130,4 @@ def sgd(
         >>> first[0], second[0]
         (tensor([-1.]), tensor([-1.9000]))
     """
-    hyper = {
-        "lr": lr,
-        "momentum": momentum,
-        "dampening": dampening,
-        "weight_decay": weight_decay,
-        "nesterov": nesterov,
-        "moment_requires_grad": moment_requires_grad,
-        "maximize": maximize,
-    }
-    return Rule(SGD, hyper)
+    return Rule(SGD, dict(locals()))

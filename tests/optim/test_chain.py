@@ -468,3 +468,56 @@ def test_the_inner_problem_is_left_better_than_it_was():
         start = {"w": START[:3], "b": START[3]}
         end = metaphys.unroll(inner, rule(), start, steps=20, meta=TARGET)
         assert end.losses[-1] < end.losses[0], name
+
+
+# Other forms, and zeros ---------------------------------------------------------------------
+
+
+@composed
+def test_a_functional_optimizer_steps_by_it(name):
+    params = {"w": START[:3].clone().requires_grad_(), "b": START[3].clone().requires_grad_()}
+    optimizer, x = metaphys.FuncOptimizer(COMPOSED[name]()), TARGET.clone().requires_grad_()
+    for _ in range(3):
+        params = optimizer.step(inner(params, x), params)
+    end = metaphys.unroll(inner, COMPOSED[name](), {"w": START[:3], "b": START[3]}, steps=3, meta=x)
+    assert_near(params["w"], end.params["w"])
+    found, expected = (torch.autograd.grad(p["w"].sum(), x)[0] for p in (params, end.params))
+    assert_near(found, expected)
+
+
+@composed
+def test_a_meta_optimizer_goes_on_from_an_optimizer(name):
+    params, grads = _problem(steps=4)
+    module = Leaves(params)
+    optimizer = metaphys.Optimizer(module.p, COMPOSED[name]())
+    for each in grads[:2]:
+        for param, grad in zip(module.p, each):
+            param.grad = grad
+        optimizer.step()
+    meta = metaphys.MetaOptimizer.from_torch(optimizer, module)
+    for each in grads[2:]:
+        meta.step(torch.stack([(p * g).sum() for p, g in zip(module.p, each)]).sum())
+    expected = functional(COMPOSED[name](), params, grads)
+    assert_near([p.detach() for p in module.p], expected)
+
+
+def test_groups_of_a_meta_optimizer_have_options_of_a_chain():
+    module = torch.nn.Linear(2, 1)
+    before = module.weight.detach().clone(), module.bias.detach().clone()
+    rule = chain(metaphys.clip_grad_norm(1e-3), metaphys.sgd(1.0))
+    optimizer = metaphys.MetaOptimizer(module, rule)
+    optimizer.add_param_group(module, params=["bias"], lr=2.0, max_norm=9.0)
+    optimizer.step(3.0 * module(torch.ones(1, 2)).sum())
+    torch.testing.assert_close(module.bias, before[1] - 6.0)
+    torch.testing.assert_close(
+        (module.weight - before[0]).norm(), torch.tensor(1e-3), rtol=1e-6, atol=0
+    )
+
+
+@composed
+def test_where_nothing_pulls_the_meta_gradient_is_finite(name):
+    zero = torch.zeros(4, requires_grad=True)  # here every inner gradient is exactly 0
+    x = TARGET.clone().requires_grad_()
+    loss = outer(COMPOSED[name](), x, zero, steps=2)
+    for found in torch.autograd.grad(loss, (zero, x)):
+        assert found.isfinite().all()

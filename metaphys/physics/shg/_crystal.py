@@ -43,14 +43,15 @@ class Crystal:
         check(positive, "coupling", expected="> 0 per mm", got=self.coupling)
 
     @classmethod
-    def bbo(cls, length: float = 0.5, coupling: float = 2.0) -> Crystal:
+    def bbo(cls, length: float = 0.5, coupling: float = 1.0) -> Crystal:
         """β-barium borate, 800 nm to 400 nm, type I (cut at 29.2°).
 
         From the dispersion formulas of Kato, IEEE J. Quantum Electron. 22, 1013 (1986).
 
         Args:
             length: mm.
-            coupling: 1/mm; by default G L = 1.
+            coupling: 1/mm; by default G L = 0.5, where the peak of the unshaped pulse
+                converts to 21 %.
 
         Example:
             >>> Crystal.bbo().gvm                                   # fs/mm

@@ -47,7 +47,7 @@ class SHG(SecondHarmonic):
     physics.
 
     Args:
-        crystal: by default 0.5 mm of BBO, G L = 1.
+        crystal: by default 0.5 mm of BBO, G L = 0.5.
         pulse: by default 100 fs.
         shaper: by default 100 bins within 8.8 THz, twice the width of the pulse's spectrum.
         spectrometer: by default 50 bins within 8.8 THz.
@@ -69,7 +69,7 @@ class SHG(SecondHarmonic):
         (50, {'inserted': (50,)}, 50)
         >>> efficiency = shg(torch.ones(100), {}).sum()                 # of the unshaped pulse
         >>> round(float(efficiency), 2)
-        0.35
+        0.11
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class ThinSHG(SecondHarmonic):
         \Delta k(\Omega) = \Delta k_0 - (v_2^{-1} - v_1^{-1}) \Omega - \tfrac12 k_2'' \Omega^2
 
     It is the limit of :class:`SHG` for small G, exact where the fundamental has no dispersion
-    (gvd1 = 0), and some fifty times cheaper. Fields are expanded in :math:`e^{-i\Omega t}`.
+    (gvd1 = 0), and some forty times cheaper. Fields are expanded in :math:`e^{-i\Omega t}`.
 
     With gvm = gvd2 = dk0 = 0 it is the idealised map of the paper (Eq. 6),
     :math:`B(\omega_i) = k \sum_j A(\omega_i + \omega_j) A(\omega_i - \omega_j)`, on the grid of

@@ -94,6 +94,7 @@ from metaphys.optim import (
 )
 from metaphys.optim import meta as _meta_door  # noqa: F401  # so that metaphys.optim.meta is there
 from metaphys.schedule import exponential_decay, linear_schedule, polynomial_schedule
+from metaphys.transform import nan_to_num
 from metaphys.version import __version__ as __version__
 
 __all__ = [
@@ -166,6 +167,7 @@ __all__ = [
     "module_detach_",
     "muon",
     "nadam",
+    "nan_to_num",
     "nn",
     "ops",
     "optim",

@@ -379,3 +379,72 @@ def test_in_place_and_out_of_place_are_the_same_step():
     for rule in (metaphys.sgd, metaphys.adam, metaphys.adamw):
         found = stateful(rule(torch.tensor(0.1)), params, grads)
         torch.testing.assert_close(found, stateful(rule(0.1), params, grads))
+
+
+class _Wrapped:
+    """What Lightning's LightningOptimizer is: the same attributes under another class."""
+
+    def __init__(self, optimizer):
+        self.__dict__ = {key: value for key, value in vars(optimizer).items() if key != "step"}
+        self.__class__ = type("Wrapped", (_Wrapped, type(optimizer)), {})
+        self._optimizer = optimizer
+
+    def step(self, closure):
+        return self._optimizer.step(closure=closure)
+
+
+@rules
+def test_what_lightning_does_with_an_optimizer(name):
+    results = []
+    for wrapped in (False, True):
+        params = _params()
+        optimizer = metaphys.Optimizer(params, RULES[name]())
+        step, seen = optimizer, []
+        if wrapped:
+            step = _Wrapped(optimizer)
+            assert isinstance(step, torch.optim.Optimizer) and step.defaults is optimizer.defaults
+            optimizer.register_step_post_hook(lambda *_, seen=seen: seen.append(True))
+        for seed in range(4):
+
+            def closure(params=params, seed=seed):
+                _give_grads(params, seed)
+                return torch.tensor(1.0)
+
+            assert step.step(closure) == 1.0
+            if wrapped:  # it moves the state to a device, tensor by tensor
+                for param, held in optimizer.state.items():
+                    optimizer.state[param] = {k: v.to("cpu", copy=True) for k, v in held.items()}
+        assert len(seen) == 4 * wrapped
+        results.append(params)
+    torch.testing.assert_close(*map(_values, results), rtol=0, atol=0)
+
+
+def test_a_lightning_trainer_stops_and_goes_on(tmp_path):
+    lightning = pytest.importorskip("pytorch_lightning")
+
+    class Net(lightning.LightningModule):
+        def __init__(self, kind):
+            super().__init__()
+            self.kind, self.layer = kind, torch.nn.Linear(4, 1)
+
+        def training_step(self, batch):
+            return self.layer(batch[0]).pow(2).mean()
+
+        def configure_optimizers(self):
+            optimizer = self.kind(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
+
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(16, 4)), 8)
+    results = []
+    quiet = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    for kind in (metaphys.Adam, torch.optim.Adam):
+        torch.manual_seed(0)
+        net, path = Net(kind), tmp_path / kind.__module__
+        trainer = lightning.Trainer(max_epochs=2, default_root_dir=tmp_path, **quiet)
+        trainer.fit(net, data)
+        trainer.save_checkpoint(path)
+        net = Net(kind)
+        trainer = lightning.Trainer(max_epochs=3, default_root_dir=tmp_path, **quiet)
+        trainer.fit(net, data, ckpt_path=path)
+        results.append(net.layer.weight.detach())
+    torch.testing.assert_close(*results)

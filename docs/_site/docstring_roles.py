@@ -21,6 +21,8 @@ class Roles(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite the docstring, and add the signature of a class that is made by a function."""
+        if obj.is_class and "__new__" in obj.members and "__init__" not in obj.members:
+            obj.members["__init__"] = obj.members["__new__"]  # where readers look for arguments
         if obj.docstring is None:
             return
         text = to_markdown(obj.docstring.value, obj.path)

@@ -29,7 +29,10 @@ def wants_plain(*tensors: Tensor) -> bool:
     In forward mode the jvp of a jvp through a Function is silently wrong in torch, and the vmap of
     ``autograd.grad(is_grads_batched=True)`` knows no rule of a Function.
     """
-    return forward_ad._current_level >= 0 or any(is_legacy_batchedtensor(t) for t in tensors)
+    if forward_ad._current_level >= 0:
+        return True
+    # torch.compile cannot trace the question, and is never inside of that vmap.
+    return not torch.compiler.is_compiling() and any(map(is_legacy_batchedtensor, tensors))
 
 
 def state_space(q: Parameters) -> tuple[Tensor, Tensor]:

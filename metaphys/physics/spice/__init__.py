@@ -11,11 +11,11 @@ from metaphys.physics.spice._elements import (
     Diode,
     Element,
     Inductor,
-    Model,
     Mosfet,
     Resistor,
     VoltageSource,
 )
+from metaphys.physics.spice._model import Model
 from metaphys.physics.spice._netlist import Netlist
 
 __all__ = [

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import final
 
 from metaphys._errors import check
-from metaphys.physics.spice._elements import Element, Model
+from metaphys.physics.spice._elements import Element
+from metaphys.physics.spice._model import Model
 
 
 @final

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import optree
+import torch
 
 from metaphys._errors import check
 from metaphys._tree import flatten, unflatten
 from metaphys._typing import Tree
+from metaphys.optim._core import PerLeaf
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,21 @@ class Structure:
 def list_of(n: int) -> Structure:
     """The structure of a plain list of n leaves."""
     return Structure(flatten([None] * n)[1], tuple(range(n)))
+
+
+def per_leaf(value: Any, spec: optree.PyTreeSpec, name: str, like: str) -> Any:
+    """A hyper-parameter that may be a tree ``like`` the gradients, with one value for each leaf."""
+    if (
+        value is None
+        or isinstance(value, (int, float, str, torch.Tensor, PerLeaf))
+        or callable(value)
+    ):
+        return value
+    leaves, found = flatten(value)
+    check(
+        found == spec,
+        name,
+        expected=f"a number, a tensor, a schedule, or a tree of the same structure as `{like}`",
+        got=f"{found} instead of {spec}",
+    )
+    return PerLeaf(tuple(leaves))

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
-
-from metaphys._typing import Hyper, Scalar, Tensors
-from metaphys.optim._composite import Composite, Names, compose
-from metaphys.optim._core import Core
+from metaphys._typing import Hyper, Scalar
 from metaphys.optim.adadelta import adadelta
 from metaphys.optim.adagrad import adagrad
 from metaphys.optim.adam import adam
@@ -18,38 +11,7 @@ from metaphys.optim.radam import radam
 from metaphys.optim.rmsprop import rmsprop
 from metaphys.optim.rule import Rule
 from metaphys.optim.sgd import sgd
-
-
-class _Direction(Composite):
-    """A rule's core at lr = -1, with those hyper-parameters bound that are not its own then."""
-
-    def __init__(self, parts: tuple[Core, ...], names: tuple[Names, ...], **bound: Any) -> None:
-        super().__init__(parts, names)
-        self.bound = bound
-
-    def of_part(self, hyper: Mapping[str, Any], index: int) -> dict[str, Any]:
-        return {**self.bound, **super().of_part(hyper, index), "lr": -1.0}
-
-    def state_of_part(self, state: Any, index: int) -> Any:
-        return state
-
-    def check(self, hyper: Mapping[str, Any]) -> None:
-        self.parts[0].check({**self.of_part(hyper, 0), "lr": 1.0})
-
-    def init(self, params: Tensors, hyper: Mapping[str, Any]) -> Any:
-        return self.parts[0].init(params, self.of_part(hyper, 0))
-
-    def update(
-        self, grads: Tensors, state: Any, params: Tensors | None, hyper: Mapping[str, Any]
-    ) -> tuple[Sequence[torch.Tensor], Any]:
-        return self.parts[0].update(grads, state, params, self.of_part(hyper, 0))
-
-
-def _direction(rule: Rule, *names: str) -> Rule:
-    """``rule`` at lr = -1; the hyper-parameters ``names`` stay data, the others are bound."""
-    shown = {name: value for name, value in rule.hyper.items() if name in names}
-    bound = {name: value for name, value in rule.hyper.items() if name not in names}
-    return Rule(*compose(lambda p, n: _Direction(p, n, **bound), {"": (rule.core, shown)}))
+from metaphys.transform._bound import direction
 
 
 def trace(
@@ -75,7 +37,7 @@ def trace(
         [tensor([1.5000])]
     """
     own = {"nesterov": nesterov, "moment_requires_grad": moment_requires_grad}
-    return _direction(sgd(1.0, momentum, dampening, **own), "momentum", "dampening")
+    return direction(sgd(1.0, momentum, dampening, **own), "momentum", "dampening")
 
 
 def scale_by_adam(
@@ -101,7 +63,7 @@ def scale_by_adam(
         [tensor([-1.])]
     """
     rule = adam(1.0, (b1, b2), eps, eps_root=eps_root, moment_requires_grad=moment_requires_grad)
-    return _direction(rule, "betas", "eps", "eps_root")
+    return direction(rule, "betas", "eps", "eps_root")
 
 
 def scale_by_accelerated_adam(
@@ -146,7 +108,7 @@ def scale_by_adamax(
         [tensor([-1.])]
     """
     rule = adamax(1.0, (b1, b2), eps, moment_requires_grad=moment_requires_grad)
-    return _direction(rule, "betas", "eps")
+    return direction(rule, "betas", "eps")
 
 
 def scale_by_radam(
@@ -167,7 +129,7 @@ def scale_by_radam(
         [tensor([-4.])]
     """
     rule = radam(1.0, (b1, b2), eps, moment_requires_grad=moment_requires_grad)
-    return _direction(rule, "betas", "eps")
+    return direction(rule, "betas", "eps")
 
 
 def scale_by_adadelta(
@@ -187,7 +149,7 @@ def scale_by_adadelta(
         [tensor([2.9814])]
     """
     rule = adadelta(1.0, rho, eps, moment_requires_grad=moment_requires_grad)
-    return _direction(rule, "rho", "eps")
+    return direction(rule, "rho", "eps")
 
 
 def scale_by_rss(initial_accumulator_value: Scalar = 0.0, eps: Hyper = 1e-10) -> Rule:
@@ -204,7 +166,7 @@ def scale_by_rss(initial_accumulator_value: Scalar = 0.0, eps: Hyper = 1e-10) ->
         [tensor([0.8000])]
     """
     rule = adagrad(1.0, initial_accumulator_value=initial_accumulator_value, eps=eps)
-    return _direction(rule, "initial_accumulator_value", "eps")
+    return direction(rule, "initial_accumulator_value", "eps")
 
 
 def scale_by_rms(alpha: Hyper = 0.9, eps: Hyper = 1e-8, initial_scale: Scalar = 0.0) -> Rule:
@@ -222,7 +184,7 @@ def scale_by_rms(alpha: Hyper = 0.9, eps: Hyper = 1e-8, initial_scale: Scalar = 
         [tensor([2.])]
     """
     rule = rmsprop(1.0, alpha, eps, initial_scale=initial_scale)
-    return _direction(rule, "alpha", "eps", "initial_scale")
+    return direction(rule, "alpha", "eps", "initial_scale")
 
 
 def scale_by_stddev(alpha: Hyper = 0.9, eps: Hyper = 1e-8, initial_scale: Scalar = 0.0) -> Rule:
@@ -240,4 +202,4 @@ def scale_by_stddev(alpha: Hyper = 0.9, eps: Hyper = 1e-8, initial_scale: Scalar
         [tensor([2.])]
     """
     rule = rmsprop(1.0, alpha, eps, centered=True, initial_scale=initial_scale)
-    return _direction(rule, "alpha", "eps", "initial_scale")
+    return direction(rule, "alpha", "eps", "initial_scale")

@@ -35,7 +35,8 @@ def accelerated_op_available(devices: Device | Iterable[Device] | None = None) -
         devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     elif isinstance(devices, str) or not isinstance(devices, Iterable):
         devices = [devices]
-    return all(_has_kernel(_type(device)) for device in devices)
+    kinds = [_type(device) for device in devices]  # all looked at, whatever the first one gives
+    return all(map(_has_kernel, kinds))
 
 
 is_available = accelerated_op_available

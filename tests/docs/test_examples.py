@@ -1,4 +1,4 @@
-"""The code on the pages runs: every Python block, page by page, unless it is marked `notest`."""
+"""The code on the pages runs: every Python block, page by page, unless it is `.not-run`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
-BLOCK = re.compile(r"^```python( notest)?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 
 
 def blocks(page: Path) -> list[str]:
-    found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    return [code for notest, code in found if not notest]
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)

@@ -5,8 +5,7 @@ cotangents and g, m', v' and writes three gradients), that is 240 MB for 4 x 1,0
 ``copy-floor`` copies that many bytes on this machine, in the same run.
 
 The results meet in one scalar, whose backward hands out the cotangents, and only that scalar is
-differentiated: given 600 outputs, ``torch.autograd.grad`` itself takes 3 ms to look at them in
-Python, whoever made them. ``autograd-floor`` is what is left of it: the same scalar of the inputs.
+differentiated; ``autograd-floor`` does that with the inputs themselves.
 
 torch.optim has no differentiable update; its row is the forward step alone, in place, by its
 fastest CPU implementation, beside ours.
@@ -15,12 +14,12 @@ fastest CPU implementation, beside ours.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 
 import metaphys
+from benchmarks.roots import pulled_back
 from metaphys import ops
 
 SIZES = {"4x1M": (4, 1_000_000), "200x256": (200, 256)}
@@ -34,26 +33,6 @@ def _tensors(count: int, size: int) -> tuple[list[torch.Tensor], ...]:
     return grads, mu, nu
 
 
-class _Root(torch.autograd.Function):
-    """A scalar of any tensors, whose gradients are the cotangents that it is given."""
-
-    @staticmethod
-    def forward(ctx: Any, cotangents: list[torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
-        ctx.cotangents = cotangents
-        return tensors[0].new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *_: torch.Tensor) -> tuple[Any, ...]:
-        return (None, *ctx.cotangents)
-
-
-def _pulled_back(
-    update: Callable[[], tuple[torch.Tensor, ...]], inputs: tuple[torch.Tensor, ...]
-) -> Callable[[], object]:
-    cotangents = [torch.randn_like(tensor) for tensor in inputs]
-    return lambda: torch.autograd.grad(_Root.apply(cotangents, *update()), inputs)
-
-
 def _native(count: int, size: int) -> Callable[[], object]:
     grads, mu, nu = _tensors(count, size)
     steps = torch.full((count,), 3)
@@ -62,7 +41,7 @@ def _native(count: int, size: int) -> Callable[[], object]:
         outputs = ops.adam(grads, mu, nu, steps, b1=0.9, b2=0.999, eps=1e-8)
         return tuple(tensor for each in outputs for tensor in each)
 
-    return _pulled_back(update, (*grads, *mu, *nu))
+    return pulled_back(update, (*grads, *mu, *nu))
 
 
 def _torchopt(count: int, size: int, *, accelerated: bool) -> Callable[[], object]:
@@ -83,12 +62,12 @@ def _torchopt(count: int, size: int, *, accelerated: bool) -> Callable[[], objec
         updates, new = transform.update(grads, state, inplace=False)
         return (*updates, *new.mu, *new.nu)
 
-    return _pulled_back(update, (*grads, *mu, *nu))
+    return pulled_back(update, (*grads, *mu, *nu))
 
 
 def _autograd(count: int, size: int) -> Callable[[], object]:
     inputs = tuple(tensor for each in _tensors(count, size) for tensor in each)
-    return _pulled_back(lambda: inputs, inputs)
+    return pulled_back(lambda: inputs, inputs)
 
 
 def _torchopt_kernel_loads() -> bool:

@@ -25,8 +25,10 @@ STABLE_TORCH_LIBRARY_IMPL(metaphys, CPU, m) {
   METAPHYS_OPERATORS(rmsprop_momentum)
   METAPHYS_OPERATORS(rmsprop_centered)
   METAPHYS_OPERATORS(rmsprop_centered_momentum)
+  METAPHYS_OPERATORS(adadelta)
   METAPHYS_OPERATORS(adagrad)
   METAPHYS_OPERATORS(adamax)
   METAPHYS_OPERATORS(nadam)
+  METAPHYS_OPERATORS(radam)
   METAPHYS_OPERATORS(lion)
 }

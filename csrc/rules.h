@@ -6,9 +6,11 @@
 namespace metaphys {
 
 extern const Loops rmsprop, rmsprop_momentum, rmsprop_centered, rmsprop_centered_momentum;
+extern const Loops adadelta;
 extern const Loops adagrad;
 extern const Loops adamax;
 extern const Loops nadam;
+extern const Loops radam;
 extern const Loops lion;
 
 }  // namespace metaphys

@@ -373,6 +373,19 @@ def step_nadam(g, mu, nu, ahead, here, c2, b1, b2, eps, scale):
     return scale * (ahead * mu + here * g) / ((nu / c2).sqrt() + eps), mu, nu
 
 
+def step_adadelta(g, nu, delta, rho, eps, scale):
+    """Adadelta by its equations."""
+    nu = rho * nu + (1 - rho) * g**2
+    x = ((delta + eps) / (nu + eps)).sqrt() * g
+    return scale * x, nu, rho * delta + (1 - rho) * x**2
+
+
+def step_radam(g, mu, nu, c1, adaptive, plain, b1, b2, eps, scale):
+    """RAdam by its equations."""
+    mu, nu = b1 * mu + (1 - b1) * g, b2 * nu + (1 - b2) * g**2
+    return scale / c1 * mu * (adaptive / (nu.sqrt() + eps) + plain), mu, nu
+
+
 def step_lion(g, mu, b1, b2, scale):
     """Lion by its equations."""
     return scale * (b1 * mu + (1 - b1) * g).sign() + 0 * mu, b2 * mu + (1 - b2) * g
@@ -423,6 +436,14 @@ KERNELS: dict[str, Kernel | LeafKernel] = {
         (0.9, 0.99, 1e-3, -0.1),
         step_nadam,
         lambda t: [0.4 + 0.1 / t, 0.5 + 0.2 / t, 1 - 0.99**t],
+    ),
+    "adadelta": LeafKernel(2, ops_leaves.ADADELTA, (0.9, 1e-3, -0.1), step_adadelta),
+    "radam": LeafKernel(
+        2,
+        ops_leaves.RADAM,
+        (0.9, 0.99, 1e-3, -0.1),
+        step_radam,
+        lambda t: [1 - 0.9**t, (t > 1) / t, (t <= 1).to(t)],
     ),
     "lion": LeafKernel(1, ops_leaves.LION, (0.9, 0.99, -0.1), step_lion),
 }

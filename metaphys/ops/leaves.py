@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from metaphys.ops._leafwise import LeafOperator
-from metaphys.ops._math import masked_sqrt
+from metaphys.ops._math import masked_reciprocal, masked_sqrt
 
 Moments = tuple[torch.Tensor, ...]
 Step = tuple[torch.Tensor, Moments]
@@ -43,6 +43,14 @@ def rmsprop_leaf(
     return scale * direction, after
 
 
+def adadelta_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any) -> Step:
+    """Adadelta; numbers rho, eps, scale; moments v and s."""
+    (nu, delta), (rho, eps, scale) = moments, numbers
+    nu = rho * nu + (1 - rho) * grad * grad
+    direction = masked_sqrt(delta + eps) * masked_reciprocal(masked_sqrt(nu + eps)) * grad
+    return scale * direction, (nu, rho * delta + (1 - rho) * direction * direction)
+
+
 def adagrad_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any) -> Step:
     """Adagrad; numbers eps, scale; factor 1 / (1 + (t - 1) lr_decay); moment s."""
     eps, scale = numbers
@@ -67,6 +75,16 @@ def nadam_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any)
     return scale * (ahead * mu + here * grad) / (masked_sqrt(nu / c2) + eps), (mu, nu)
 
 
+def radam_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any) -> Step:
+    """RAdam; numbers b1, b2, eps, scale; factors 1 - b1^t, r and plain; moments m, v."""
+    (b1, b2, eps, scale), (c1, adaptive, plain) = numbers, factors
+    mu = b1 * moments[0] + (1 - b1) * grad
+    nu = b2 * moments[1] + (1 - b2) * grad * grad
+    # A reciprocal that is 0 at 0: without ε the plain phase must not see the root's zero.
+    inverse = masked_reciprocal(masked_sqrt(nu) + eps)
+    return scale * mu / c1 * (adaptive * inverse + plain), (mu, nu)
+
+
 def lion_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any) -> Step:
     """Lion; numbers b1, b2, scale; moment m."""
     b1, b2, scale = numbers
@@ -83,7 +101,9 @@ RMSPROP = {
         "rmsprop_centered_momentum", partial(rmsprop_leaf, centered=True, traced=True)
     ),
 }
+ADADELTA = LeafOperator("adadelta", adadelta_leaf)
 ADAGRAD = LeafOperator("adagrad", adagrad_leaf)
 ADAMAX = LeafOperator("adamax", adamax_leaf)
 NADAM = LeafOperator("nadam", nadam_leaf)
+RADAM = LeafOperator("radam", radam_leaf)
 LION = LeafOperator("lion", lion_leaf)

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Tree
-from metaphys.ops._math import masked_reciprocal, masked_sqrt
-from metaphys.optim._leafwise import Leaf, Leafwise, Moments
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops.leaves import ADADELTA as ADADELTA_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -21,20 +23,18 @@ class AdadeltaState(NamedTuple):
     delta: tuple[torch.Tensor, ...]
 
 
-class _Adadelta(Leafwise):
+class _Adadelta(Fused):
     state = AdadeltaState
     fractions = ("rho",)
 
     def start(self, hyper: Mapping[str, Any]) -> Moments:
         return 0.0, 0.0
 
-    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
-        grad, moments, _, hyper = at
-        (nu, delta), rho, eps = moments, hyper["rho"], hyper["eps"]
-        nu = rho * nu + (1 - rho) * grad * grad
-        direction = masked_sqrt(delta + eps) * masked_reciprocal(masked_sqrt(nu + eps)) * grad
-        delta = rho * delta + (1 - rho) * direction * direction
-        return direction, (nu, delta)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return ADADELTA_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return hyper["rho"], hyper["eps"], scale
 
 
 ADADELTA = _Adadelta()

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import torch
 
 from metaphys._typing import Hyper, Tree
-from metaphys.ops._math import bias_corrections, masked_reciprocal, masked_sqrt
-from metaphys.optim._leafwise import Leaf, Leafwise, Moments
+from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops._math import bias_corrections
+from metaphys.ops.leaves import RADAM as RADAM_LEAF
+from metaphys.optim._fused import Fused
+from metaphys.optim._leafwise import Moments
 from metaphys.optim.rule import Rule
 
 
@@ -25,7 +28,7 @@ class RAdamState(NamedTuple):
     nu: tuple[torch.Tensor, ...]
 
 
-class _RAdam(Leafwise):
+class _RAdam(Fused):
     state = RAdamState
     flags = ("decoupled_weight_decay", "maximize")
     betas = 2
@@ -41,14 +44,11 @@ class _RAdam(Leafwise):
         adaptive, plain = _switched(b2, count.to(torch.float64))
         return bias_corrections(b1, count), adaptive.unbind(0), plain.unbind(0)
 
-    def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
-        grad, moments, factors, hyper = at
-        (mu, nu), (b1, b2), (c1, adaptive, plain) = moments, hyper["betas"], factors
-        mu = b1 * mu + (1 - b1) * grad
-        nu = b2 * nu + (1 - b2) * grad * grad
-        # A reciprocal that is 0 at 0: without ε the plain phase must not see the root's zero.
-        inverse = masked_reciprocal(masked_sqrt(nu) + hyper["eps"])
-        return mu / c1 * (adaptive * inverse + plain), (mu, nu)
+    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+        return RADAM_LEAF
+
+    def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
+        return *hyper["betas"], hyper["eps"], scale
 
 
 def _switched(b2: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

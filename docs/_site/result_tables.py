@@ -36,14 +36,20 @@ def section(name: str, found: dict[str, Any]) -> str:
     words = name.replace("_", "-").split("-")
     title = " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
     lines = [f"## {title[0].upper()}{title[1:]}", ""]
-    if found["experiment"] != name:
+    if found.get("experiment", name) != name:
         lines += [found["experiment"], ""]
-    lines += ["```sh", found["command"], "```", ""]
+    if "command" in found:
+        lines += ["```sh", found["command"], "```", ""]
     versions = [f"{key} {found[key]}" for key in ("torch", "commit") if key in found]
     if "seeds" in found:
         versions.append(f"seeds {', '.join(map(str, found['seeds']))}")
-    lines += [f"Measured: {found['metric']}. ({'; '.join(versions)})", ""]
-    lines += _rows("", _values(found))
+    if "metric" in found:
+        lines += [f"Measured: {found['metric']}. ({'; '.join(versions)})", ""]
+    if "mean" in found:
+        lines += _rows("", _values(found))
+    else:  # a plain record of one run
+        rest = {key: value for key, value in found.items() if key != "experiment"}
+        lines += _rows("quantity", {key: _plain(value) for key, value in rest.items()})
     for key, title in _DIFFERENCES.items():
         if found.get(key):
             lines += _rows(title, {k: estimate(v) for k, v in found[key].items()})
@@ -81,6 +87,11 @@ def _values(found: dict[str, Any]) -> dict[str, str]:
     if isinstance(published, dict):
         values |= {f"{name} (published)": estimate(value) for name, value in published.items()}
     return values
+
+
+def _plain(value: Any) -> str:
+    each = value if isinstance(value, list) else [value]
+    return ", ".join(str(v) if isinstance(v, int) else estimate(v) for v in each)
 
 
 def estimate(value: Any) -> str:

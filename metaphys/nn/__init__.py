@@ -11,12 +11,19 @@ from metaphys.nn._reparametrize import reparameterize, reparametrize, swap_state
 from metaphys.nn._shg import SHGNetwork
 from metaphys.nn._waveforms import WaveformNetwork
 from metaphys.nn._windows import windows
+from metaphys.nn.rules import DFA, PAT, SPSA, InSilico, Measured, TrainingRule
 
 __all__ = [
+    "DFA",
+    "PAT",
+    "SPSA",
+    "InSilico",
+    "Measured",
     "MetaGradientModule",
     "OscillatorNetwork",
     "PhysicalLayer",
     "SHGNetwork",
+    "TrainingRule",
     "WaveformNetwork",
     "encode",
     "functional",

@@ -14,7 +14,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 from metaphys._errors import check
 from metaphys._tree import flatten, unflatten
 from metaphys._typing import Tree
-from metaphys.optim.rule import Rule, apply_updates
+from metaphys.optim.rule import apply_updates
 
 Flat = tuple[Tensor, ...]
 
@@ -61,7 +61,7 @@ class Inputs(NamedTuple):
     """Everything that an unroll is a function of.
 
     Attributes:
-        carry: parameters, state of the rule, code of the status: what a step changes.
+        carry: parameters, state of the rule, buffers, code of the status: what a step changes.
         consts: meta-parameters and the rule's tensor hyper-parameters.
         batches: data with a leading dimension of steps.
     """
@@ -86,13 +86,18 @@ class Outputs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """A loss, a rule and the layouts of what they take; all mathematics, no tensors of its own."""
+    """A loss, a rule and the layouts of what they take; all mathematics, no tensors of its own.
 
-    loss_fn: Callable[..., Tensor]
-    rule: Rule
+    With ``buffers`` the loss takes their tensors as its last argument, and gives ``(loss, new)``.
+    ``rule`` is a :class:`metaphys.Rule`, or a frozen dataclass with its ``hyper`` and ``update``.
+    """
+
+    loss_fn: Callable[..., Any]
+    rule: Any
     steps: int
     params: Layout
     state: Layout
+    buffers: Layout
     meta: Layout
     hyper: Layout
     batch: Layout | None
@@ -121,15 +126,19 @@ class Loop:
         """One step: the next carry, and what the step puts out."""
         meta, hyper = self.split_consts(consts)
         gradient = grad_and_value(self.loss, lean=is_plain((*carry, *consts, *batch)))
-        grads, loss = gradient(self.split_carry(carry)[0], meta, batch)
-        return self.advance(carry, grads, loss, hyper)
+        params, _, buffers, _ = self.split_carry(carry)
+        grads, loss, buffers = gradient(params, meta, batch, buffers)
+        return self.advance(carry, grads, loss, buffers, hyper)
 
-    def loss(self, params: Flat, meta: Flat, batch: Flat) -> Tensor:
-        """The inner loss at flat arguments."""
+    def loss(self, params: Flat, meta: Flat, batch: Flat, buffers: Flat) -> tuple[Tensor, Flat]:
+        """The inner loss at flat arguments, and what the buffers become."""
         arguments = [self.params.tree(params), self.meta.tree(meta)]
         if self.batch is not None:
             arguments.append(self.batch.tree(batch))
-        loss = self.loss_fn(*arguments)
+        if len(self.buffers):
+            loss, buffers = self.loss_fn(*arguments, buffers)
+        else:
+            loss = self.loss_fn(*arguments)
         check(
             isinstance(loss, Tensor) and loss.ndim == 0 and loss.is_floating_point(),
             "loss_fn",
@@ -137,30 +146,33 @@ class Loop:
             got=_shown(loss),
             remedy="Reduce it, for example with .mean().",
         )
-        return loss
+        return loss, buffers
 
-    def advance(self, carry: Flat, grads: Flat, loss: Tensor, hyper: Flat) -> tuple[Flat, Flat]:
+    def advance(
+        self, carry: Flat, grads: Flat, loss: Tensor, buffers: Flat, hyper: Flat
+    ) -> tuple[Flat, Flat]:
         """The rest of a step, once the gradient is known."""
-        params, state, code = self.split_carry(carry)
+        params, state, _, code = self.split_carry(carry)
         tree = self.params.tree(params)
         rule = dataclasses.replace(self.rule, hyper=self.hyper.tree(hyper))
         updates, after = rule.update(self.params.tree(grads), self.state.tree(state), tree)
         self.state.check_constant(after, "state")
         moved = self.params.tensors(apply_updates(tree, updates, inplace=False))
-        new = (*moved, *self.state.tensors(after))
+        new = (*moved, *self.state.tensors(after), *buffers)
         known = loss.detach()
         code = torch.where((code == COMPLETED) & ~known.isfinite(), NONFINITE, code)
         if self.stop_below is not None:
             code = torch.where((code == COMPLETED) & (known <= self.stop_below), STOPPED, code)
             halted = code == STOPPED
-            new = tuple(torch.where(halted, a, b) for a, b in zip((*params, *state), new))
+            new = tuple(torch.where(halted, a, b) for a, b in zip(carry, new))
         outputs = (loss, *new[: len(params)]) if self.trajectory else (loss,)
         return (*new, code), outputs
 
-    def split_carry(self, carry: Flat) -> tuple[Flat, Flat, Tensor]:
-        """Parameters, state, code."""
-        n = len(self.params)
-        return carry[:n], carry[n:-1], carry[-1]
+    def split_carry(self, carry: Flat) -> tuple[Flat, Flat, Flat, Tensor]:
+        """Parameters, state, buffers (constants of the derivative), code."""
+        n, last = len(self.params), len(carry) - 1 - len(self.buffers)
+        buffers = tuple(buffer.detach() for buffer in carry[last:-1])
+        return carry[:n], carry[n:last], buffers, carry[-1]
 
     def split_consts(self, consts: Flat) -> tuple[Flat, Flat]:
         """Meta-parameters, tensor hyper-parameters."""
@@ -178,22 +190,26 @@ def is_plain(tensors: Sequence[Tensor]) -> bool:
 
 
 def grad_and_value(
-    function: Callable[..., Tensor], *, lean: bool, every: bool = False
+    function: Callable[..., tuple[Tensor, Flat]], *, lean: bool, every: bool = False
 ) -> Callable[..., Any]:
-    """The gradient of ``function`` by its first argument, or by ``every`` one, and its value.
+    """The gradient of ``function`` by its first argument, or by ``every`` one, and its results.
 
     ``torch.func.grad`` always builds the graph of the backward pass; ``lean`` builds none. That is
     for where :func:`is_plain` holds: elsewhere the pullback would outlive its level.
     """
 
-    def both(*given: Any) -> tuple[Any, Tensor]:
+    def both(*given: Any) -> tuple[Any, Tensor, Flat]:
         if not lean:
             argnums = tuple(range(len(given))) if every else 0
-            return torch.func.grad_and_value(function, argnums=argnums)(*given)
+            gradient = torch.func.grad_and_value(function, argnums=argnums, has_aux=True)
+            grads, (value, rest) = gradient(*given)
+            return grads, value, rest
         first = given if every else given[:1]
-        value, pullback = torch.func.vjp(lambda *x: function(*x, *given[len(x) :]), *first)[:2]
+        value, pullback, rest = torch.func.vjp(  # pyright: ignore[reportAssignmentType]
+            lambda *x: function(*x, *given[len(x) :]), *first, has_aux=True
+        )
         grads = pullback(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return (grads if every else grads[0]), value
+        return (grads if every else grads[0]), value, rest
 
     return both
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from metaphys._errors import check
 from metaphys._tree import flatten_tensors
 from metaphys._typing import Tree
-from metaphys.meta._loop import COMPLETED, NONFINITE, STOPPED, Inputs, Layout, Loop
+from metaphys.meta._loop import COMPLETED, NONFINITE, STOPPED
+from metaphys.meta._run import Options, Trees, check_kind, check_options, run
 from metaphys.meta.adjoint import Adjoint, Full
 from metaphys.optim.rule import Rule
 
@@ -126,54 +126,13 @@ def unroll(
         (tensor(0.3600), tensor(3.2000))
     """
     check(callable(loss_fn), "loss_fn", expected="callable", got=loss_fn, error=TypeError)
-    _check_kind("rule", rule, Rule, "a rule such as metaphys.sgd(lr=0.1)")
-    _check_kind("adjoint", adjoint, Adjoint, "one of metaphys.adjoint, such as Checkpoint()")
-    right = isinstance(steps, int) and not isinstance(steps, bool) and steps >= 1
-    check(right, "steps", expected="an integer >= 1", got=steps)
-    _check_stop(stop_below)
+    check_kind("rule", rule, Rule, "a rule such as metaphys.sgd(lr=0.1)")
+    options = Options(steps, adjoint, stop_below, trajectory)
+    check_options(options, batches)
     _check_params(params)
-    _check_batches(batches, steps)
-    state = rule.init(params) if state is None else state
-    hyper = dict(rule.hyper)
-    loop = Loop(
-        loss_fn,
-        rule,
-        steps,
-        params=Layout(params),
-        state=Layout(state),
-        meta=Layout(meta),
-        hyper=Layout(hyper),
-        batch=None if batches is None else Layout(batches),
-        stop_below=stop_below,
-        trajectory=trajectory,
-    )
-    start = (*loop.params.tensors(params), *loop.state.tensors(state))
-    consts = (*loop.meta.tensors(meta), *loop.hyper.tensors(hyper))
-    data = () if loop.batch is None else loop.batch.tensors(batches)
-    code = torch.full((), COMPLETED, device=start[0].device)
-    carry, each = adjoint.run(loop, Inputs((*start, code), consts, data))
-    end, after, code = loop.split_carry(carry)
-    for leaf in end:
-        code = torch.where((code == COMPLETED) & ~leaf.detach().isfinite().all(), NONFINITE, code)
-    return Unrolled(
-        loop.params.tree(end),
-        loop.state.tree(after),
-        each[0],
-        code,
-        loop.params.tree(each[1:]) if trajectory else (),
-    )
-
-
-def _check_kind(argument: str, value: Any, kind: type, expected: str) -> None:
-    got = value.__name__ if isinstance(value, type) else type(value).__name__
-    check(isinstance(value, kind), argument, expected=expected, got=got, error=TypeError)
-
-
-def _check_stop(value: Any) -> None:
-    number = value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-    got = f"{value!r} of type {type(value).__name__}"
-    check(number, "stop_below", expected="a number or None", got=got, error=TypeError)
-    check(value is None or value == value, "stop_below", expected="a number", got=value)
+    start = rule.init(params) if state is None else state
+    end = run(loss_fn, rule, Trees(params, start, (), meta, dict(rule.hyper), batches), options)
+    return Unrolled(end.params, end.state, end.losses, end.code, end.trajectory)
 
 
 def _check_params(params: Tree) -> None:
@@ -186,14 +145,4 @@ def _check_params(params: Tree) -> None:
             expected="a tree of floating-point tensors",
             got=leaf.dtype,
             remedy="Pass other tensors through `meta=`.",
-        )
-
-
-def _check_batches(batches: Tree, steps: int) -> None:
-    for leaf in flatten_tensors(batches, "batches")[0]:
-        check(
-            leaf is None or (leaf.ndim > 0 and len(leaf) == steps),
-            "batches",
-            expected=f"a tree of tensors with a leading dimension of {steps}, one for each step",
-            got=None if leaf is None else f"one of shape {tuple(leaf.shape)}",
         )

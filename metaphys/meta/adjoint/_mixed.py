@@ -69,6 +69,7 @@ class _Step:
     batch: Flat
     grads: Flat
     loss: Tensor
+    buffers: Flat
     recording: Recording
 
 
@@ -93,12 +94,13 @@ def _recompute(segment: Segment, inputs: Inputs, lean: bool) -> list[_Step]:
         for batch in loop.by_step(batches):
             if steps:
                 last = steps[-1]
-                carry, _ = loop.advance(last.carry, last.grads, last.loss, hyper)
+                carry, _ = loop.advance(last.carry, last.grads, last.loss, last.buffers, hyper)
             recording = Recording()
             with recording.record():
-                params = loop.split_carry(carry)[0]
-                grads, loss = grad_and_value(loop.loss, lean=lean)(params, meta, batch)
-            steps.append(_Step(carry, batch, grads, loss, recording))
+                params, _, buffers, _ = loop.split_carry(carry)
+                gradient = grad_and_value(loop.loss, lean=lean)
+                grads, loss, buffers = gradient(params, meta, batch, buffers)
+            steps.append(_Step(carry, batch, grads, loss, buffers, recording))
     return steps
 
 
@@ -130,7 +132,8 @@ class _Sweep:
 
         def rule(tensors: Flat) -> Flat:
             carry, grads = tensors[: sizes[0]], tensors[sizes[0] : sizes[0] + sizes[1]]
-            after, each = self.loop.advance(carry, grads, tensors[-1], tensors[sum(sizes[:2]) : -1])
+            own = tensors[sum(sizes[:2]) : -1]
+            after, each = self.loop.advance(carry, grads, tensors[-1], step.buffers, own)
             return (*after, *each)
 
         given = (*step.carry, *step.grads, *hyper, step.loss)
@@ -150,17 +153,17 @@ class _Sweep:
 
     def _back_through_gradient(self, step: _Step, on_grads: Flat, on_loss: Tensor) -> list[Tensor]:
         meta = self.loop.split_consts(self.consts)[0]
-        params = self.loop.split_carry(step.carry)[0]
+        params, _, buffers, _ = self.loop.split_carry(step.carry)
         places = [*range(self.n), *(self.n + i for i in self.meta)]
         places += [self.n + self.m + i for i in self.data]
         given = (*params, *meta, *step.batch)
 
-        def loss(*chosen: Tensor) -> Tensor:
+        def loss(*chosen: Tensor) -> tuple[Tensor, Flat]:
             values = list(given)
             for place, tensor in zip(places, chosen):
                 values[place] = tensor
             a, b = self.n, self.n + self.m
-            return self.loop.loss(tuple(values[:a]), tuple(values[a:b]), tuple(values[b:]))
+            return self.loop.loss(tuple(values[:a]), tuple(values[a:b]), tuple(values[b:]), buffers)
 
         rest = tuple(given[place] for place in places[self.n :])
         gradient = grad_and_value(loss, lean=self.lean, every=True)

@@ -8,12 +8,17 @@ from importlib import metadata
 import pytest
 import torch
 
+THREADS = int(os.environ.get("METAPHYS_BENCH_THREADS", "1"))
+# JAX makes as many threads as there are cores that the process may use.
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+
 
 @pytest.fixture(autouse=True)
 def bench_setting():
     """One setting for every peer: float32, fixed threads, fixed random numbers."""
     torch.set_default_dtype(torch.float32)
-    torch.set_num_threads(int(os.environ.get("METAPHYS_BENCH_THREADS", "1")))
+    torch.set_num_threads(THREADS)
     torch.manual_seed(0)
 
 
@@ -24,7 +29,8 @@ def setting_in_the_record(request: pytest.FixtureRequest):
         benchmark = request.getfixturevalue("benchmark")
         benchmark.extra_info["threads"] = torch.get_num_threads()
         benchmark.extra_info["torch"] = torch.__version__
-        benchmark.extra_info["torchopt"] = _version("torchopt")
+        for peer in ("torchopt", "jax", "optax"):
+            benchmark.extra_info[peer] = _version(peer)
 
 
 def _version(package: str) -> str:

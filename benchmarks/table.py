@@ -73,7 +73,8 @@ def page(stored: dict[str, Any]) -> str:
     info = stored["benchmarks"][0]["extra_info"]
     setting = (
         f"{machine['cpu'].get('brand_raw', machine['processor'])}, {info['threads']} thread(s), "
-        f"torch {info['torch']}, torchopt {info['torchopt']}, {stored['datetime'][:10]}, "
+        f"torch {info['torch']}, torchopt {info['torchopt']}, jax {info['jax']}, "
+        f"optax {info['optax']}, {stored['datetime'][:10]}, "
         f"revision {stored['commit_info']['id'][:7]}.\n"
     )
     parts = [f"## {name}\n\n{table(rows)}\n{_aim(name, rows)}" for name, rows in groups.items()]

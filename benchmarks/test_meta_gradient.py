@@ -16,6 +16,7 @@ from torch import nn
 from torch.func import functional_call
 
 import metaphys
+from benchmarks import jaxed
 
 STEPS = 5
 NETS = {"0.7k": (10, 32, 10), "33k": (64, 128, 128, 64), "0.8M": (256, 512, 512, 512, 256)}
@@ -76,6 +77,7 @@ PEERS: dict[str, Callable[[str, str], Callable[[], object]]] = {
     "metaphys": lambda optimizer, net: _library(metaphys, optimizer, net),
     "torchopt": lambda optimizer, net: _library(pytest.importorskip("torchopt"), optimizer, net),
     "bare": _bare,
+    "optax-jit": lambda optimizer, net: jaxed.meta_gradient(optimizer, NETS[net], STEPS),
 }
 
 

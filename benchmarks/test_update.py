@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import metaphys
+from benchmarks import jaxed
 from benchmarks.roots import pulled_back
 from metaphys import ops
 
@@ -88,6 +89,7 @@ PEERS: dict[str, Callable[[int, int], Callable[[], object]]] = {
     "metaphys": _native,
     "torchopt": lambda n, size: _torchopt(n, size, accelerated=False),
     "torchopt-accelerated": lambda n, size: _torchopt(n, size, accelerated=True),
+    "optax-jit": jaxed.adam_update,
     "copy-floor": _copy,
     "autograd-floor": _autograd,
 }

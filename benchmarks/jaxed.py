@@ -1,0 +1,81 @@
+"""The same work by optax under ``jax.jit``: what a compiled graph makes of it.
+
+Every run waits for its results (JAX returns before it is done), and compiles before it is timed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+Run = Callable[[], object]
+
+
+def _modules() -> tuple[Any, Any]:
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    optax = pytest.importorskip("optax", reason="optax is not installed")
+    return jax, optax
+
+
+def _started(jax: Any, function: Callable[..., Any], *arguments: Any) -> Run:
+    compiled = jax.jit(function)
+    jax.block_until_ready(compiled(*arguments))
+    return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def _normal(jax: Any, *shape: int) -> Any:
+    return jax.numpy.asarray(torch.randn(shape).numpy())
+
+
+def adam_update(count: int, size: int) -> Run:
+    """(u, m', v') of optax.scale_by_adam, pulled back to (g, m, v)."""
+    jax, optax = _modules()
+    rule = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+
+    def columns() -> list[Any]:
+        return [_normal(jax, size) for _ in range(count)]
+
+    given = columns(), columns(), [np.abs(each) for each in columns()]
+    cotangents = columns(), columns(), columns()
+
+    def update(grads: Any, mu: Any, nu: Any) -> Any:
+        state = rule.init(grads)._replace(count=jax.numpy.asarray(2), mu=mu, nu=nu)
+        updates, after = rule.update(grads, state)
+        return updates, after.mu, after.nu
+
+    def pulled(given: Any, cotangents: Any) -> Any:
+        outputs, pullback = jax.vjp(update, *given)
+        return outputs, pullback(cotangents)
+
+    return _started(jax, pulled, given, cotangents)
+
+
+def meta_gradient(optimizer: str, sizes: tuple[int, ...], steps: int) -> Run:
+    """The gradient by the start of a tanh MLP's loss after some steps of optax's rule."""
+    jax, optax = _modules()
+    rule = {"MetaSGD": optax.sgd, "MetaAdam": optax.adam}[optimizer](1e-2)
+    params = [
+        (_normal(jax, a, b) / a**0.5, _normal(jax, b) / a**0.5)
+        for a, b in itertools.pairwise(sizes)
+    ]
+    x, y = _normal(jax, 64, sizes[0]), _normal(jax, 64, sizes[-1])
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        *hidden, (weight, bias) = params
+        for w, b in hidden:
+            x = jax.numpy.tanh(x @ w + b)
+        return ((x @ weight + bias - y) ** 2).mean()
+
+    def after(params: Any, x: Any, y: Any) -> Any:
+        state = rule.init(params)
+        for _ in range(steps):
+            updates, state = rule.update(jax.grad(loss)(params, x, y), state, params)
+            params = optax.apply_updates(params, updates)
+        return loss(params, x, y)
+
+    return _started(jax, jax.grad(after), params, x, y)

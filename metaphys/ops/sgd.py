@@ -188,9 +188,9 @@ def sgd(
         tensor([-0.5000, -0.5000])
     """
     check_lists(grads, count, values={}, state={"trace": trace} if trace else {})
-    if not trace and torch.is_grad_enabled():
+    if not trace and torch.is_grad_enabled() and not isinstance(scale, torch.Tensor):
         # One multiplication a leaf: autograd's own node is cheaper than a Function's.
-        return tuple(sgd_reference(grads, (), count, momentum, dampening, nesterov, scale)[0]), ()
+        return tuple([scale * grad for grad in grads]), ()
     config = (len(trace) > 0, momentum, dampening, nesterov, scale)
     return _halves(SGD(config, (*grads, *trace, count)), len(trace) > 0)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
 from metaphys._tree import flatten_like, flatten_tensors, unflatten
 from metaphys._typing import Leaves, Tree
 from metaphys.optim._core import Core, select, select_hyper
@@ -19,13 +19,13 @@ def update_leaves(
 ) -> tuple[list[torch.Tensor | None], Any]:
     """``core.update`` where some leaves may have no gradient; those keep their state."""
     n = len(steps_of(state))
-    check(
-        len(grads) == n,
-        "grads",
-        expected=f"a tree of the {n} tensors that `init` was given",
-        got=f"{len(grads)} leaves",
-        remedy="Make a new state with `init` when parameters come or go.",
-    )
+    if len(grads) != n:
+        refuse(
+            "grads",
+            expected=f"a tree of the {n} tensors that `init` was given",
+            got=f"{len(grads)} leaves",
+            remedy="Make a new state with `init` when parameters come or go.",
+        )
     hyper = core.resolve(hyper, state, grads if params is None else params)
     if all(grad is not None for grad in grads):
         updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]

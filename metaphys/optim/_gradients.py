@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
 
 
 def gradients(
@@ -44,33 +44,29 @@ def gradients(
 
 def check_loss(loss: torch.Tensor) -> None:
     """Refuse anything but a finite scalar with a graph."""
-    check(
-        isinstance(loss, torch.Tensor),
-        "loss",
-        expected="a scalar tensor",
-        got=type(loss).__name__,
-        error=TypeError,
-    )
-    check(
-        loss.numel() == 1,
-        "loss",
-        expected="a scalar",
-        got=f"shape {tuple(loss.shape)}",
-        remedy="Reduce it, for example with .mean().",
-    )
-    check(
-        loss.requires_grad,
-        "loss",
-        expected="a tensor with a graph",
-        got="one that requires no gradient",
-        remedy="Compute it from the parameters, outside torch.no_grad().",
-    )
+    # Messages are made where they are needed: this runs at every step.
+    if not isinstance(loss, torch.Tensor):
+        got = type(loss).__name__
+        refuse("loss", expected="a scalar tensor", got=got, error=TypeError)
+    if loss.numel() != 1:
+        refuse(
+            "loss",
+            expected="a scalar",
+            got=f"shape {tuple(loss.shape)}",
+            remedy="Reduce it, for example with .mean().",
+        )
+    if not loss.requires_grad:
+        refuse(
+            "loss",
+            expected="a tensor with a graph",
+            got="one that requires no gradient",
+            remedy="Compute it from the parameters, outside torch.no_grad().",
+        )
     # Only on the CPU: elsewhere reading the value would make every step wait for the device.
-    if loss.is_cpu:
-        check(
-            math.isfinite(loss.item()),
+    if loss.is_cpu and not math.isfinite(value := loss.item()):
+        refuse(
             "loss",
             expected="finite",
-            got=loss.item(),
+            got=value,
             remedy="The step was not taken; lower the step size or look at the last inputs.",
         )

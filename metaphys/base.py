@@ -1,13 +1,17 @@
 """TorchOpt's door to what rules and states are."""
 
 from metaphys.optim import (
+    ChainedGradientTransformation,
     EmptyState,
     GradientTransformation,
+    IdentityGradientTransformation,
     identity,
 )
 
 __all__ = [
+    "ChainedGradientTransformation",
     "EmptyState",
     "GradientTransformation",
+    "IdentityGradientTransformation",
     "identity",
 ]

@@ -1,6 +1,10 @@
 """Optimizers: rules as pure functions, and the same rules as ``torch.optim.Optimizer``."""
 
 from metaphys.optim._empty import EmptyState
+from metaphys.optim._kinds import (
+    ChainedGradientTransformation,
+    IdentityGradientTransformation,
+)
 from metaphys.optim._pair import PairState
 from metaphys.optim.adadelta import AdadeltaState, adadelta
 from metaphys.optim.adagrad import AdagradState, adagrad
@@ -52,10 +56,12 @@ __all__ = [
     "AdamaxState",
     "Adan",
     "AdanState",
+    "ChainedGradientTransformation",
     "Core",
     "EmptyState",
     "FuncOptimizer",
     "GradientTransformation",
+    "IdentityGradientTransformation",
     "Lion",
     "LionState",
     "Muon",

@@ -52,7 +52,7 @@ class Fused(Leafwise):
         self, grads: Tensors, state: Any, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], Any]:
         """The updates, to be added to the parameters, and the next state."""
-        if not len(grads) or not self._has_numbers(hyper):
+        if not self._has_kernel(grads, hyper):
             return super().update(grads, state, params, hyper)
         count = state.count + 1
         factors, scalars = self.leaf_factors(state, count, hyper)
@@ -77,7 +77,7 @@ class Fused(Leafwise):
     ) -> Any:
         """One step without a graph: writes ``params`` and ``state``, and gives the next."""
         lr, decay = hyper["lr"], hyper["weight_decay"]
-        if not self._has_numbers(hyper) or not _parts.all_numbers((lr, decay)):
+        if not self._has_kernel(grads, hyper) or not _parts.all_numbers((lr, decay)):
             return super().update_in_place(params, grads, state, hyper)
         moments = self._moments(state)
         check_lists(grads, state.count, values={"params": params}, state=moments)
@@ -100,10 +100,12 @@ class Fused(Leafwise):
         fields = dict(zip(self.state._fields[1:], state[1:]))
         return {name: kept for name, kept in fields.items() if kept and name not in self.scalars}
 
-    def _has_numbers(self, hyper: Mapping[str, Any]) -> bool:
+    def _has_kernel(self, grads: Tensors, hyper: Mapping[str, Any]) -> bool:
+        """Whether there are leaves, all of them on the CPU, and numbers as the operator needs."""
         outside = ("lr", "weight_decay", *self.constants)
         values = [value for name, value in hyper.items() if name not in outside]
         flat = [
             each for value in values for each in (value if isinstance(value, tuple) else [value])
         ]
-        return not any(isinstance(each, torch.Tensor) for each in flat)
+        numbers = not any(isinstance(each, torch.Tensor) for each in flat)
+        return numbers and len(grads) > 0 and all(grad.is_cpu for grad in grads)

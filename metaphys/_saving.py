@@ -1,8 +1,10 @@
-"""States on disk: what ``torch.load`` may read without being told, and tensors by name."""
+"""What is kept on disk: states for ``torch.load``, tensors by name, files written whole."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -95,3 +97,19 @@ def _named(tree: Tree) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
         for accessor in accessors
     ]
     return names, leaves, spec
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``: whoever reads sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: its files are for the owner alone, and a report is there to be shown.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

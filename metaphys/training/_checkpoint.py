@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from metaphys._errors import check, refuse
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``: whoever reads sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: its files are for the owner alone, and a report is there to be shown.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+from metaphys._saving import write_atomically
 
 
 def _named(tree: Any) -> tuple[dict[str, torch.Tensor], Any]:

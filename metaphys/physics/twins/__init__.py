@@ -1,0 +1,36 @@
+"""Twins: models of one device that were fitted to what it answered."""
+
+from __future__ import annotations
+
+from metaphys.physics.twins._calibrate import Calibration, Combination, calibrate
+from metaphys.physics.twins._corrected import Corrected
+from metaphys.physics.twins._fit import FittedTwin, fit_pairs, fit_twin, random_drives
+from metaphys.physics.twins._methods import Calibrate, LearnCorrection, LearnNetwork, Method
+from metaphys.physics.twins._network import NetworkTwin
+from metaphys.physics.twins._nrmse import nrmse
+from metaphys.physics.twins._pairs import Pairs, read_pairs, write_pairs
+from metaphys.physics.twins._saved import load_twin, save_twin
+from metaphys.physics.twins._train import Schedule
+
+__all__ = [
+    "Calibrate",
+    "Calibration",
+    "Combination",
+    "Corrected",
+    "FittedTwin",
+    "LearnCorrection",
+    "LearnNetwork",
+    "Method",
+    "NetworkTwin",
+    "Pairs",
+    "Schedule",
+    "calibrate",
+    "fit_pairs",
+    "fit_twin",
+    "load_twin",
+    "nrmse",
+    "random_drives",
+    "read_pairs",
+    "save_twin",
+    "write_pairs",
+]

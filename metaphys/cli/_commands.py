@@ -13,7 +13,7 @@ import tyro
 
 from metaphys._errors import check
 from metaphys.rl import Config as RLConfig
-from metaphys.training import Config
+from metaphys.training import Config, TrainConfig
 
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
@@ -67,10 +67,8 @@ class Options(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaTrain(Command):
-    """Meta-train over a population of units, judge on units never seen, and write a report."""
-
-    options: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
+class RunCommand(Command):
+    """What every command has that leaves a run directory."""
 
     run_dir: Path = Path("runs/latest")
     """Where everything goes: configuration, figures, checkpoints, model, report."""
@@ -84,13 +82,12 @@ class MetaTrain(Command):
     quick: Flag = False
     """So few steps that the figures mean nothing: to see that all of it runs."""
 
-    def run(self) -> None:
-        """Train, judge, report."""
-        from metaphys.cli._progress import shown
-        from metaphys.cli._tables import print_comparison
-        from metaphys.training import RunDirectory, build, meta_train
-        from metaphys.training._report import write_report
+    def checked_kept(self) -> dict[str, bool]:
+        """What becomes of a run that is there: arguments of ``RunDirectory``.
 
+        Raises:
+            ValueError: it is to be continued and deleted.
+        """
         check(
             not (self.resume and self.overwrite),
             "resume",
@@ -98,15 +95,73 @@ class MetaTrain(Command):
             got="both",
             remedy="Continue the run or delete it.",
         )
+        return {"resume": self.resume, "overwrite": self.overwrite}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaTrain(RunCommand):
+    """Meta-train over a population of units, judge on units never seen, and write a report."""
+
+    options: tyro.conf.OmitArgPrefixes[Options] = field(default_factory=Options)
+
+    def run(self) -> None:
+        """Train, judge, report."""
+        from metaphys.cli._progress import shown
+        from metaphys.cli._tables import print_comparison
+        from metaphys.training import RunDirectory, build, meta_train
+        from metaphys.training._report import write_report
+
+        kept = self.checked_kept()
         config = self.options.checked()
         config = config.quick() if self.quick else config
         build(config)  # Refuses what cannot be had before a directory is made for it.
-        kept = {"resume": self.resume, "overwrite": self.overwrite}
         directory = RunDirectory(self.run_dir, config.to_json(), **kept)
         with shown() as progress:
             rows = meta_train(config, directory, progress)
         report = write_report([directory.path])
         print_comparison(rows, quick=config == config.quick())
+        print(f"\nreport: {report}")
+
+
+class TrainOptions(TrainConfig):
+    """The training."""
+
+    def __post_init__(self) -> None:
+        # Checked in checked(): see Options.
+        pass
+
+    def checked(self) -> TrainConfig:
+        """The configuration.
+
+        Raises:
+            ValueError: an option is out of range, or two do not go together.
+        """
+        return TrainConfig(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(RunCommand):
+    """Train a physical network on one unit, beside its baselines, and write a report."""
+
+    options: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
+
+    def run(self) -> None:
+        """Train, judge, report."""
+        from metaphys.cli._progress import shown
+        from metaphys.cli._tables import print_training
+        from metaphys.training import RunDirectory, train
+        from metaphys.training.unit._machine import build_machine
+        from metaphys.training.unit._report import write_report
+
+        kept = self.checked_kept()
+        config = self.options.checked()
+        config = config.quick() if self.quick else config
+        build_machine(config)  # Refuses what cannot be had before a directory is made for it.
+        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        with shown() as progress:
+            rows = train(config, directory, progress)
+        report = write_report([directory.path])
+        print_training(rows, quick=config.short)
         print(f"\nreport: {report}")
 
 
@@ -143,9 +198,9 @@ def _adapted(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Write the report of a run again, or compare several runs.
+    """Write the report of a run again, or compare several runs of one command.
 
-    Runs that differ in their seed alone are pooled.
+    Runs of meta-train that differ in their seed alone are pooled.
     """
 
     run_dirs: Annotated[
@@ -160,9 +215,12 @@ class Report(Command):
 
     def run(self) -> None:
         """Write it, and say where it is."""
-        from metaphys.training._report import write_report
+        from metaphys.training import _report
+        from metaphys.training.unit import _report as _unit_report
+        from metaphys.training.unit._results import is_training
 
-        print(f"report: {write_report(self.run_dirs, self.output)}")
+        write = _unit_report if is_training(self.run_dirs) else _report
+        print(f"report: {write.write_report(self.run_dirs, self.output)}")
 
 
 class RLOptions(RLConfig):
@@ -210,6 +268,7 @@ class RL(Command):
 COMMANDS = (
     Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[MetaTrain, tyro.conf.subcommand("meta-train")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[RL, tyro.conf.subcommand("rl")]

@@ -60,7 +60,7 @@ def _stopped(stop: KeyboardInterrupt, given: list[str]) -> int:
     return 143 if isinstance(stop, Terminated) else 130
 
 
-def resume_command(given: Sequence[str]) -> list[str]:
+def resume_command(given: list[str]) -> list[str]:
     """The command that continues what ``given`` began; empty if there is nothing to continue.
 
     Example:
@@ -71,7 +71,7 @@ def resume_command(given: Sequence[str]) -> list[str]:
     """
     import shlex
 
-    if "meta-train" not in given[:1]:
+    if given[:1] not in (["meta-train"], ["train"]):
         return []
     kept = [shlex.quote(word) for word in given if word not in ("--overwrite", "--resume")]
     return ["metaphys", *kept, "--resume"]

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from metaphys.training._findings import META, headline, percent
+from metaphys.training._findings import META, QUICK, headline, percent
 from metaphys.training._statistics import methods
 
 
@@ -27,6 +27,20 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
     console.print()
     for sentence in headline(found, quick=quick):
         console.print(sentence, markup=False)
+
+
+def print_training(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
+    """Every method of training one unit: accuracy, and what training called."""
+    table = Table("method", box=None, pad_edge=False, header_style="bold")
+    for name in ("accuracy", "device calls"):
+        table.add_column(name, justify="right")
+    for index, row in enumerate(rows):
+        reached, calls = f"{100 * row['accuracy']:.1f} %", f"{row['device_calls']:,}"
+        table.add_row(row["method"], reached, calls, style=None if index else "bold")
+    console = Console(highlight=False)
+    console.print(table)
+    if quick:
+        console.print(f"\n{QUICK}", markup=False)
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:

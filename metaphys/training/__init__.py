@@ -1,4 +1,4 @@
-"""The experiment that metaphys is for: controls that adapt fast to a unit never seen before."""
+"""The experiments: controls that adapt fast to a unit never seen before, and training one unit."""
 
 from metaphys.training._adaptation import adapt, cross_entropy, squared_error
 from metaphys.training._config import Config
@@ -6,20 +6,24 @@ from metaphys.training._experiment import adapt_unit, load_model, meta_train, sa
 from metaphys.training._problem import Problem, build
 from metaphys.training._progress import Progress
 from metaphys.training._run import RunDirectory, read_config, read_metrics
+from metaphys.training.unit import TrainConfig, load_network, train
 
 __all__ = [
     "Config",
     "Problem",
     "Progress",
     "RunDirectory",
+    "TrainConfig",
     "adapt",
     "adapt_unit",
     "build",
     "cross_entropy",
     "load_model",
+    "load_network",
     "meta_train",
     "read_config",
     "read_metrics",
     "save_model",
     "squared_error",
+    "train",
 ]

@@ -16,7 +16,7 @@ from metaphys.training import _outer
 from metaphys.training._adaptation import squared_error
 from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
-from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, sweep
+from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, linear_accuracy, sweep
 from metaphys.training._outer import Loop
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, build
 from metaphys.training._progress import Progress
@@ -145,7 +145,15 @@ class Experiment:
             "meta-learned": on_units(learned["start"], learned_recipe(learned)),
             "full training": on_units(starts["full"], own=True),
         }
-        rows = [self._row("linear classifier", -1, len(problem.data.train), 0, self._linear())]
+        rows = [
+            self._row(
+                "linear classifier",
+                -1,
+                len(problem.data.train),
+                0,
+                linear_accuracy(self.problem.data),
+            )
+        ]
         for method, verdict in verdicts.items():
             labels = config.labels if verdict.device_calls else 0
             calls = verdict.device_calls
@@ -166,15 +174,6 @@ class Experiment:
             "device_calls": calls,
             "accuracy": round(accuracy, 6),
         }
-
-    def _linear(self) -> float:
-        """Test accuracy of logistic regression on the same inputs: physics has to be worth it."""
-        from sklearn.linear_model import LogisticRegression
-
-        data = self.problem.data
-        model = LogisticRegression(max_iter=5000)
-        model.fit(data.train.inputs.numpy(), data.train.targets.numpy())
-        return float(model.score(data.test.inputs.numpy(), data.test.targets.numpy()))
 
 
 def learned_recipe(learned: dict[str, Any]) -> Recipe:

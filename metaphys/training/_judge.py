@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import metaphys
-from metaphys.data import Split
+from metaphys.data import Dataset, Split
 from metaphys.training._adaptation import LOSSES, Loss, Rules, adapt
 from metaphys.training._problem import Params, Problem, draw_samples
 
@@ -143,3 +143,12 @@ def sweep(
             tried.append({"optimizer": optimizer, "loss": loss, "lr": lr, "accuracy": accuracy})
     best = max(tried, key=lambda row: row["accuracy"])
     return fine_tuning(best["optimizer"], best["loss"], best["lr"]), tried
+
+
+def linear_accuracy(data: Dataset) -> float:
+    """Test accuracy of logistic regression on the same inputs: physics has to be worth it."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=5000)
+    model.fit(data.train.inputs.numpy(), data.train.targets.numpy())
+    return float(model.score(data.test.inputs.numpy(), data.test.targets.numpy()))

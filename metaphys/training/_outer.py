@@ -190,6 +190,12 @@ def meta_step(problem: Problem, steps: int) -> Callable[[Loop, int], Loop]:
 
 def _value_and_grad(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor, Any]:
     grads, value = torch.func.grad_and_value(function)(at)
+    check_finite(value)
+    return value, grads
+
+
+def check_finite(value: Tensor) -> None:
+    """Refuse to go on from a loss that is not finite."""
     check(
         bool(torch.isfinite(value)),
         "loss",
@@ -198,7 +204,6 @@ def _value_and_grad(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor,
         remedy="Lower the outer step size; the run's last state is stored.",
         error=FloatingPointError,
     )
-    return value, grads
 
 
 def _clipped(grads: dict[str, Params], limit: float) -> dict[str, Params]:

@@ -124,7 +124,7 @@ def learning(curves: Curves) -> Figure:
         for axes, (phase, of_seeds) in zip(panels, curves.items()):
             for curve in of_seeds:
                 axes.plot(curve["step"], curve["loss"], color="#0072B2", lw=0.6, alpha=0.35)
-                axes.plot(*_smooth(curve["step"], curve["loss"]), color="#0072B2", lw=1.5)
+                axes.plot(*smooth(curve["step"], curve["loss"]), color="#0072B2", lw=1.5)
             axes.set_title(phase, loc="left")
             # The first steps would hide whether the last ones still fall.
             axes.set_yscale("log")
@@ -138,7 +138,7 @@ def learning(curves: Curves) -> Figure:
         return figure
 
 
-def _smooth(steps: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
+def smooth(steps: Sequence[float], losses: Sequence[float]) -> tuple[list[float], list[float]]:
     """The mean over a window of a twentieth of the curve, placed at the window's middle."""
     window = max(1, len(losses) // 20)
     starts = range(0, len(losses) - window + 1)

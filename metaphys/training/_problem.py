@@ -92,8 +92,8 @@ def build(config: Config) -> Problem:
         >>> problem.apply(problem.initial, torch.rand(3, 64)).shape
         torch.Size([3, 10])
     """
-    data = _pooled(datasets.load(config.data, config.data_root), config.pool)
-    data = dataclasses.replace(data, validation=_some(data.validation, CHOOSING))
+    data = pooled(datasets.load(config.data, config.data_root), config.pool)
+    data = dataclasses.replace(data, validation=some(data.validation, CHOOSING))
     available = len(data.train)
     check(
         config.labels + config.queries <= available,
@@ -123,12 +123,14 @@ def build(config: Config) -> Problem:
     return Problem(config, data, network, apply, params, population)
 
 
-def _some(part: Split, count: int) -> Split:
+def some(part: Split, count: int) -> Split:
+    """At most ``count`` samples, always the same ones."""
     rows = torch.randperm(len(part), generator=generator("choosing"))[:count].sort().values
     return Split(part.inputs[rows], part.targets[rows])
 
 
-def _pooled(data: Dataset, pool: int) -> Dataset:
+def pooled(data: Dataset, pool: int) -> Dataset:
+    """The data set with blocks of ``pool`` by ``pool`` pixels averaged."""
     if pool == 1:
         return data
     check(

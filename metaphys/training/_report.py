@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metaphys._errors import check
 from metaphys.training._checkpoint import write_atomically
 from metaphys.training._findings import META, headline, points
+from metaphys.training._page import page_path, render, stored
 from metaphys.training._results import SWEEPS, Group, groups, read_run
 from metaphys.training._statistics import Estimate, Method, difference
 
@@ -48,35 +48,15 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     """
     check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
     results = [read_run(Path(run)) for run in runs]
-    page = _page_path(Path(output) if output is not None else results[0].path)
+    page = page_path(Path(output) if output is not None else results[0].path)
     sections = [_section(group, page.parent) for group in groups(results)]
     write_atomically(page, _render(sections).encode())
     return page
 
 
-def _page_path(output: Path) -> Path:
-    if output.is_dir():
-        return output / "report.html"
-    check(
-        output.suffix in (".html", ".htm"),
-        "output",
-        expected="an existing directory or a file that ends in .html",
-        got=output,
-    )
-    return output
-
-
 def _render(sections: Sequence[Mapping[str, Any]]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         sections=sections,
         names=dict.fromkeys(row["name"] for each in sections for row in each["methods"]),
         own=META,
@@ -157,15 +137,4 @@ def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str
     if sweeps:
         figures["sweep"] = lambda: _pictures.sweep(sweeps)
     prefix = f"{group.slug}-" if group.slug else ""
-    return {name: _store(draw(), folder / f"{prefix}{name}") for name, draw in figures.items()}
-
-
-def _store(figure: Figure, stem: Path) -> str:
-    """Write the picture as SVG and PNG; the SVG as a data URI."""
-    from metaphys.training._drawing import rendered
-
-    vector = rendered(figure, "svg")
-    write_atomically(stem.with_suffix(".svg"), vector)
-    write_atomically(stem.with_suffix(".png"), rendered(figure, "png"))
-    # An image of its own rather than inline: the style sheets and ids of several SVGs collide.
-    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode()
+    return {name: stored(draw(), folder / f"{prefix}{name}") for name, draw in figures.items()}

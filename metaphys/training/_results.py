@@ -108,7 +108,7 @@ def read_run(path: Path) -> Run:
     )
     stored = read_config(path)
     _check_config(path, stored["config"])
-    curves, summary = _json(path / "curves.json"), _json(path / "summary.json")
+    curves, summary = read_json(path / "curves.json"), read_json(path / "summary.json")
     _check_curves(path / "curves.json", curves)
     _check_sweeps(path / "summary.json", summary)
     return Run(path, stored["config"], stored.get("environment", {}), rows, curves, summary)
@@ -121,7 +121,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """An object from a file; empty if there is no file, as in a run of an older version."""
     if not path.exists():
         return {}

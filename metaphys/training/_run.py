@@ -25,7 +25,7 @@ State = TypeVar("State")
 
 KIND = "metaphys run"
 FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
-FILES += ("model.safetensors", "checkpoints", "pictures")
+FILES += ("model.safetensors", "network.safetensors", "checkpoints", "pictures")
 
 METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
 """The columns of ``metrics.csv``."""
@@ -34,13 +34,14 @@ METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
 class RunDirectory:
     """The files of one run.
 
-    ======================  =====================================================================
-    ``config.json``         the configuration, the command, versions and machine
-    ``metrics.csv``         one row for each method, seed and unit
-    ``checkpoints/``        the state of every phase, written atomically
-    ``model.safetensors``   what was meta-learned
-    ``report.html``         the comparison, with its pictures inside
-    ======================  =====================================================================
+    =======================  ====================================================================
+    ``config.json``          the configuration, the command, versions and machine
+    ``metrics.csv``          one row for each method, seed and unit
+    ``checkpoints/``         the state of every phase, written atomically
+    ``model.safetensors``    what ``adapt`` takes: what was meta-learned, or trained where it fits
+    ``network.safetensors``  the parameters that were trained on a unit
+    ``report.html``          the comparison, with its pictures inside
+    =======================  ====================================================================
 
     Args:
         path: the directory; made if it is not there.
@@ -241,7 +242,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             "run_dir",
             expected="a directory with a metrics.csv",
             got=path.parent,
-            remedy="`metaphys meta-train` makes one; an unfinished run goes on with --resume.",
+            remedy="A run makes one when it ends; an unfinished run goes on with --resume.",
             error=FileNotFoundError,
         )
     with path.open(newline="") as file:

@@ -1,0 +1,8 @@
+"""Training one physical network on one unit, beside what it has to be compared with."""
+
+from __future__ import annotations
+
+from metaphys.training.unit._config import TrainConfig
+from metaphys.training.unit._train import load_network, train
+
+__all__ = ["TrainConfig", "load_network", "train"]

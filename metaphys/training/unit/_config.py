@@ -1,0 +1,149 @@
+"""What training one unit is made of: every choice, documented once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from metaphys._errors import check
+
+CHOICES = {
+    "system": ("plate", "circuit", "shg", "oscillators"),
+    "device": ("simulated", "spice"),
+    "data": ("digits", "mnist", "vowels"),
+    "rule": ("pat", "in-silico", "spsa", "dfa"),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of a physical network on one unit."""
+
+    system: Literal["plate", "circuit", "shg", "oscillators"] = "circuit"
+    """The physical system of the layers."""
+
+    device: Literal["simulated", "spice"] = "simulated"
+    """What is measured: a simulated unit, or ngspice (which must be installed; circuit only)."""
+
+    data: Literal["digits", "mnist", "vowels"] = "digits"
+    """The data set. ``digits`` comes with scikit-learn; the others need ``data_root``."""
+
+    rule: Literal["pat", "in-silico", "spsa", "dfa"] = "pat"
+    """Where gradients come from. ``dfa`` adds a trained linear layer behind the logits."""
+
+    data_root: Path | None = None
+    """The folder of the data set's files, where it has any."""
+
+    pool: int = 1
+    """Average blocks of so many pixels in each direction first (2 makes 14x14 of MNIST's 28x28)."""
+
+    layers: int = 2
+    """Physical layers, one after the other, each a unit of its own."""
+
+    seed: int = 0
+    """Seed of everything random but the unit: initial controls, batches, noise."""
+
+    unit: int = 20_000
+    """Seed of the unit that is trained on."""
+
+    spread: float = 0.2
+    """How much the unit differs, as a factor on the usual tolerances; 0 for the nominal one."""
+
+    noise: float = 0.01
+    """Readout noise, in standard deviations of the readout for random drives."""
+
+    steps: int = 1000
+    """Training steps, of the rule and of each baseline."""
+
+    batch: int = 32
+    """Samples in a step."""
+
+    lr: float = 2e-2
+    """Adam's step size at the start; a cosine takes it to zero."""
+
+    judged: int = 1000
+    """Test samples that accuracies are measured on, at most."""
+
+    looks: int = 20
+    """Accuracies that the learning curve has."""
+
+    spsa_shift: float = 0.05
+    """How far SPSA moves each parameter to either side."""
+
+    spsa_directions: int = 4
+    """Directions of SPSA in a step; each costs two measurements of the batch."""
+
+    threads: int = 1
+    """Threads of the tensor library, and processes of ngspice."""
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
+        for name in ("pool", "layers", "steps", "batch", "judged", "looks", "threads"):
+            value = getattr(self, name)
+            check(value >= 1, name, expected=">= 1", got=value)
+        for name in ("seed", "unit", "spread", "noise"):
+            value = getattr(self, name)
+            check(value >= 0, name, expected=">= 0", got=value)
+        for name in ("lr", "spsa_shift", "spsa_directions"):
+            value = getattr(self, name)
+            check(value > 0, name, expected="> 0", got=value)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        check(
+            self.device == "simulated" or self.system == "circuit",
+            "system",
+            expected="circuit where the device is spice",
+            got=repr(self.system),
+            remedy="ngspice simulates circuits; take --device simulated for other systems.",
+        )
+        check(
+            self.rule != "dfa" or self.system != "oscillators",
+            "rule",
+            expected="pat, in-silico or spsa for oscillators",
+            got=repr(self.rule),
+            remedy="Their controls are inside the physics, where random feedback does not reach.",
+        )
+        check(
+            self.data == "digits" or self.data_root is not None,
+            "data_root",
+            expected=f"the folder that holds the files of {self.data}",
+            got=None,
+            remedy="They are not part of the package.",
+        )
+
+    @property
+    def short(self) -> bool:
+        """Whether the steps are too few for any figure to mean anything."""
+        return self.steps <= QUICK_STEPS
+
+    def quick(self) -> TrainConfig:
+        """The same with so few steps that the figures mean nothing: to see that all of it runs."""
+        few = {"steps": min(self.steps, QUICK_STEPS), "judged": min(self.judged, 50), "looks": 2}
+        return dataclasses.replace(self, **few)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for ``config.json``."""
+        values = dataclasses.asdict(self)
+        values["data_root"] = None if self.data_root is None else str(self.data_root)
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: an entry is unknown.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        check(not unknown, "config.json", expected=f"entries among {sorted(known)}", got=unknown)
+        root = values.get("data_root")
+        return cls(**{**values, "data_root": None if root is None else Path(root)})
+
+
+QUICK_STEPS = 10

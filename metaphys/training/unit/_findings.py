@@ -1,0 +1,69 @@
+"""What the numbers of one trained unit say, in sentences, and what they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from metaphys.training._findings import QUICK, points
+from metaphys.training.unit._results import TrainedRun
+
+Z = 1.959964
+"""The 97.5 % point of the normal distribution."""
+
+
+def wilson(fraction: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction of ``count`` samples, by Wilson (1927).
+
+    It says how well the accuracy on this unit is known, and nothing about other units and seeds.
+
+    Example:
+        >>> [round(x, 3) for x in wilson(0.5, 100)], wilson(0.0, 10)[0]
+        ([0.404, 0.596], 0.0)
+    """
+    middle = fraction + Z**2 / (2 * count)
+    spread = Z * math.sqrt(fraction * (1 - fraction) / count + Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    # At 0 and 1 the two terms cancel but for rounding.
+    return max(0.0, round((middle - spread) / scale, 12)), min(1.0, (middle + spread) / scale)
+
+
+def interval(row: Mapping[str, Any], judged: int) -> str:
+    """An accuracy with its interval, in %."""
+    low, high = wilson(row["accuracy"], judged)
+    return f"{points(row['accuracy'])} ({points(low)} to {points(high)})"
+
+
+def sentences(run: TrainedRun) -> list[str]:
+    """The findings of a run, the most important first."""
+    config, summary, own = run.config, run.summary, run.own
+    if config.short:
+        return [QUICK]
+    found = [
+        f"{config.rule} reached {interval(own, summary['judged'])} % of {summary['judged']} test "
+        f"samples on unit {config.unit}, with {own['device_calls']:,} device calls.",
+        *(_beside(run, name) for name in ("in silico", "exact gradient") if _row(run, name)),
+    ]
+    wire, linear = _row(run, "physics removed"), _row(run, "linear classifier")
+    if wire and linear:
+        found.append(
+            f"The same network with the physics removed reached {points(wire['accuracy'])} %, a "
+            f"linear classifier on the same inputs {points(linear['accuracy'])} %."
+        )
+    return [*found, "One unit and one seed: nothing is said about others."]
+
+
+def _row(run: TrainedRun, method: str) -> Mapping[str, Any] | None:
+    return next((row for row in run.rows if row["method"] == method), None)
+
+
+def _beside(run: TrainedRun, method: str) -> str:
+    row = _row(run, method)
+    assert row is not None
+    what = {
+        "in silico": "The network trained on the twin alone, moved to the unit,",
+        "exact gradient": "Training by the exact gradient of the simulated unit",
+    }[method]
+    gap = points(run.own["accuracy"] - row["accuracy"], sign=True)
+    return f"{what} reached {points(row['accuracy'])} % ({run.config.rule}: {gap} points)."

@@ -1,0 +1,176 @@
+"""The machine of a run: data, a network, its twins, and the unit that it is trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaphys import data as datasets
+from metaphys.data import Dataset, Split
+from metaphys.nn import PhysicalLayer, functional
+from metaphys.physics import (
+    Device,
+    Population,
+    SimulatedDevice,
+    SpiceDevice,
+    System,
+    WithNoise,
+    circuit_netlist,
+)
+from metaphys.training._problem import Params, generator, pooled, seed_of, some
+from metaphys.training.unit._config import TrainConfig
+from metaphys.training.unit._kinds import KINDS, Kind, scaled
+
+CHOOSING = 200
+"""Validation images of the learning curve, at most."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that is trained, and on what.
+
+    Attributes:
+        config: what it was built from.
+        data: the data set as the network takes it.
+        network: on its twins, unless a rule moves it.
+        initial: the parameters to train, by name.
+        twins: the nominal system of each layer.
+        bare: the device of each layer, without noise.
+        exact: the systems that the devices simulate; ``None`` for what is no simulation of ours.
+        sigma: standard deviation of the noise on each layer's readout, in its unit.
+    """
+
+    config: TrainConfig
+    data: Dataset
+    network: nn.Module
+    initial: Params
+    twins: tuple[System, ...]
+    bare: tuple[Device, ...]
+    exact: tuple[System, ...] | None
+    sigma: tuple[float, ...]
+
+    def devices(self, *key: object) -> list[Device]:
+        """The unit's devices, with noise that depends on ``key`` alone."""
+        return [
+            WithNoise(device, sigma, seed=seed_of(self.config.seed, "noise", layer, *key))
+            for layer, (device, sigma) in enumerate(zip(self.bare, self.sigma))
+        ]
+
+    @property
+    def calls(self) -> int:
+        """Device calls so far, of all layers."""
+        return sum(device.calls for device in self.bare)
+
+    @property
+    def looked_at(self) -> Split:
+        """What the learning curve is measured on: validation samples, or those of training."""
+        part = self.data.validation if len(self.data.validation) else self.data.train
+        return some(part, CHOOSING)
+
+    def counted(self) -> tuple[int, int]:
+        """How many of the numbers to train are physical controls, and how many are digital."""
+        prefixes = tuple(
+            name + "." for name, m in self.network.named_modules() if isinstance(m, PhysicalLayer)
+        )
+        physical = sum(v.numel() for n, v in self.initial.items() if n.startswith(prefixes))
+        return physical, sum(v.numel() for v in self.initial.values()) - physical
+
+
+def build_machine(config: TrainConfig) -> Machine:
+    """The machine that a configuration describes.
+
+    Raises:
+        ValueError, FileNotFoundError: the data cannot be had, do not fit the system, or ngspice
+            is not installed.
+
+    Example:
+        >>> machine = build_machine(TrainConfig(system="plate", layers=1))
+        >>> machine.network(machine.data.test.inputs[:3]).shape, machine.counted()
+        (torch.Size([3, 10]), (384, 1))
+    """
+    kind = KINDS[config.system]
+    data = _prepared(config, kind)
+    network, initial = build_network(config, kind, data)
+    twins = _systems(network)
+    nominal = [kind.hardware(twin) for twin in twins]
+    units = [_unit(config, kind, system, layer) for layer, system in enumerate(nominal)]
+    spice = config.device == "spice"
+    bare = [_spice(unit, config) if spice else SimulatedDevice(unit) for unit in units]
+    sigma = [config.noise * _deviation(system, kind) for system in nominal]
+    exact = None if spice else tuple(units)
+    return Machine(config, data, network, initial, twins, tuple(bare), exact, tuple(sigma))
+
+
+def build_network(
+    config: TrainConfig, kind: Kind, data: Dataset, *, wired: bool = False
+) -> tuple[nn.Module, Params]:
+    """A network with its parameters to train; with wires in the place of systems if ``wired``."""
+    source = generator(config.seed, "initial")
+    network = kind.network(data, config.layers, source, wired)
+    if config.rule == "dfa":
+        # Random feedback descends by what comes after the physics aligning with it.
+        head = nn.Linear(data.classes, data.classes)
+        nn.init.eye_(head.weight)
+        nn.init.zeros_(head.bias)
+        network = nn.Sequential(network, head)
+    trained = [name for name, p in network.named_parameters() if p.requires_grad]
+    network.requires_grad_(False)
+    _, params = functional(network)
+    return network, {name: params[name] for name in trained}
+
+
+def _systems(network: Any) -> tuple[System, ...]:
+    return (network[0] if isinstance(network, nn.Sequential) else network).systems
+
+
+def _prepared(config: TrainConfig, kind: Kind) -> Dataset:
+    data = pooled(datasets.load(config.data, config.data_root), config.pool)
+    hold = kind.hold(data.features)
+
+    def stretched(part: Split) -> Split:
+        return Split(part.inputs.repeat_interleave(hold, -1), part.targets)
+
+    parts = {name: stretched(getattr(data, name)) for name in ("train", "validation", "test")}
+    return dataclasses.replace(data, **{**parts, "test": some(parts["test"], config.judged)})
+
+
+def _unit(config: TrainConfig, kind: Kind, system: System, layer: int) -> Any:
+    # A single layer is the unit that meta-training knows by this seed.
+    key = f"layer {layer}" if config.layers > 1 else ""
+    population = Population(system, scaled(kind.spread, config.spread), key=key)
+    unit = population.unit(config.unit)
+    assert isinstance(unit, SimulatedDevice)
+    return unit.system
+
+
+def _spice(unit: Any, config: TrainConfig) -> Device:
+    netlist, temperature = circuit_netlist(unit)
+    return SpiceDevice(
+        netlist,
+        samples=unit.samples,
+        guard=unit.guard,
+        rate=unit.rate,
+        hold=unit.hold,
+        temperature=temperature,
+        processes=config.threads,
+    )
+
+
+def _deviation(system: System, kind: Kind) -> float:
+    """Standard deviation of the readout for drives that are uniform in their range."""
+    source = generator("deviation")
+    drive = torch.rand(32, system.ports.drive, generator=source)
+    controls = system.init_controls(generator=source)
+    with torch.no_grad():
+        readout = system(kind.low + (kind.high - kind.low) * drive, controls)
+    return float(readout.std())
+
+
+def batch(part: Split, count: int, *key: object) -> tuple[Tensor, Tensor]:
+    """``count`` different samples, or all where there are fewer."""
+    rows = torch.randperm(len(part), generator=generator(*key))[:count]
+    return part.inputs[rows], part.targets[rows]

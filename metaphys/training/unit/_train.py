@@ -1,0 +1,216 @@
+"""Training on one unit, beside its baselines; what a run directory then holds."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check
+from metaphys.nn import InSilico
+from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
+from metaphys.training._config import Config
+from metaphys.training._experiment import save_model
+from metaphys.training._judge import linear_accuracy
+from metaphys.training._outer import begin_meta
+from metaphys.training._problem import Params
+from metaphys.training._progress import Progress
+from metaphys.training._run import RunDirectory
+from metaphys.training.unit._config import TrainConfig
+from metaphys.training.unit._gradients import Rules, rules
+from metaphys.training.unit._kinds import KINDS
+from metaphys.training.unit._learning import accuracy, learning_step, on_unit, predicted, start
+from metaphys.training.unit._machine import Machine, build_machine, build_network
+from metaphys.training.unit._way import way
+from metaphys.training.unit._wire import Wire
+
+KIND = "metaphys network"
+
+
+class Training:
+    """All phases of a run, each stored and continued by itself.
+
+    Args:
+        machine: what is trained.
+        run: where to store it.
+        progress: what a person sees meanwhile.
+    """
+
+    def __init__(self, machine: Machine, run: RunDirectory, progress: Progress) -> None:
+        self.machine, self.run, self.progress = machine, run, progress
+        self.rows: list[dict[str, Any]] = []
+        self.curves: dict[str, dict[str, list[float]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def learn(self, method: str, rule: Rules, initial: Params, looked: bool) -> tuple[Params, int]:
+        """One phase: what it learned, and the device calls that it took."""
+        machine, steps = self.machine, self.machine.config.steps
+        began, part = time.monotonic(), machine.looked_at
+
+        def look(params: Params, index: int) -> float:
+            return accuracy(on_unit(machine, params, part, method, "look", index), part)
+
+        step = learning_step(machine, method, rule, look if looked else None)
+        phase = method.replace(" ", "-")
+        with self.progress.phase(method, steps) as advance:
+            end = self.run.run_phase(phase, start(initial, steps), step, steps, advance=advance)
+        self.seconds[method] = round(time.monotonic() - began, 2)
+        self.curves[method] = {
+            "step": list(range(1, steps + 1)),
+            "loss": end.loop.losses[:steps].tolist(),
+        }
+        if looked:
+            seen = (~end.accuracy.isnan()).nonzero().flatten()
+            found = {"step": (seen + 1).tolist(), "accuracy": end.accuracy[seen].tolist()}
+            self.curves[method] |= {f"look_{name}": values for name, values in found.items()}
+        return end.loop.learned, int(end.calls)
+
+    def row(self, method: str, labels: int, calls: int, reached: float, unit: bool = True) -> None:
+        """One row of ``metrics.csv``."""
+        config = self.machine.config
+        given = {"method": method, "seed": config.seed, "unit": config.unit if unit else -1}
+        cost = {"labels": labels, "device_calls": calls, "accuracy": round(reached, 6)}
+        self.rows.append({**given, **cost})
+
+    def main(self) -> tuple[Params, Tensor]:
+        """The rule itself: what it learned, and the classes that the unit then tells."""
+        machine, method = self.machine, self.machine.config.rule
+        params, calls = self.learn(method, rules(machine), machine.initial, looked=True)
+        classes = on_unit(machine, params, machine.data.test, "test")
+        labels = len(machine.data.train) if calls else 0
+        self.row(method, labels, calls, accuracy(classes, machine.data.test))
+        return params, classes
+
+    def baselines(self) -> None:
+        """What the rule has to be compared with, trained for as many steps on the same samples."""
+        machine, test = self.machine, self.machine.data.test
+        self.row(
+            "linear classifier", len(machine.data.train), 0, linear_accuracy(machine.data), False
+        )
+        network = machine.network
+        known = {"in silico": machine.twins, "exact gradient": machine.exact}
+        if machine.config.rule == "in-silico":
+            del known["in silico"]  # It is the run itself.
+        for method, systems in known.items():
+            if systems is not None:
+                rule = InSilico(network, systems)
+                params, _ = self.learn(method, lambda _, rule=rule: rule, machine.initial, False)
+                classes = on_unit(machine, params, test, "test")
+                self.row(method, 0, 0, accuracy(classes, test))
+        self._without_physics()
+
+    def _without_physics(self) -> None:
+        machine, test = self.machine, self.machine.data.test
+        kind = KINDS[machine.config.system]
+        network, initial = build_network(machine.config, kind, machine.data, wired=True)
+        wires = [Wire(twin.ports) for twin in machine.twins]
+        method = "physics removed"
+        rule = InSilico(network, wires)
+        params, _ = self.learn(method, lambda _: rule, initial, False)
+        classes = predicted(network, wires, params, test.inputs)
+        self.row(method, len(machine.data.train), 0, accuracy(classes, test), False)
+
+
+def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+    """Train on one unit and train its baselines, into a run directory, or what is left of it.
+
+    Args:
+        config: what to do.
+        run: where; what is stored there already is not computed again.
+        progress: what a person sees meanwhile.
+
+    Returns:
+        The rows of ``metrics.csv``.
+
+    Raises:
+        ValueError, FileNotFoundError: the data or ngspice cannot be had.
+        FloatingPointError: a loss is not finite; the last state is stored.
+
+    Example:
+        >>> import tempfile
+        >>> from metaphys.training import RunDirectory
+        >>> from metaphys.training._progress import Silent
+        >>> config = TrainConfig(system="plate", layers=1, batch=4).quick()
+        >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
+        >>> [row["method"] for row in train(config, run, Silent())]
+        ['pat', 'linear classifier', 'in silico', 'exact gradient', 'physics removed']
+    """
+    torch.set_num_threads(config.threads)
+    training = Training(build_machine(config), run, progress)
+    machine = training.machine
+    params, classes = training.main()
+    save_network(run.path, config, params)
+    training.baselines()
+    run.write_json("curves.json", training.curves)
+    physical, digital = machine.counted()
+    summary = {
+        "confusion": _confusion(classes, machine),
+        "way": way(machine, params),
+        "physical_parameters": physical,
+        "digital_parameters": digital,
+        "judged": len(machine.data.test),
+        "looked_at": "validation" if len(machine.data.validation) else "training",
+        "seconds": training.seconds,
+    }
+    run.write_json("summary.json", summary)
+    run.write_metrics(training.rows)
+    return training.rows
+
+
+def _confusion(classes: Tensor, machine: Machine) -> list[list[int]]:
+    """Test samples by their class (row) and by the class that the unit told (column)."""
+    count = machine.data.classes
+    pairs = count * machine.data.test.targets + classes
+    return torch.bincount(pairs, minlength=count**2).reshape(count, count).tolist()
+
+
+def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
+    """Write what was trained; where ``metaphys adapt`` fits, as a model that it takes, too."""
+    metadata = {"kind": KIND, "config": json.dumps(config.to_json())}
+    save_tree(folder / "network.safetensors", params, metadata)
+    if config.system == "oscillators" and config.layers == 1 and config.data != "vowels":
+        # The same network on the same units: a start for adapting to others, at step sizes of 1.
+        other = Config(
+            data=config.data,
+            data_root=config.data_root,
+            pool=config.pool,
+            seed=config.seed,
+            coupling_spread=0.85 * config.spread,
+            gain=0.1 * config.spread,
+            gain_spread=0.05 * config.spread,
+        )
+        learned = begin_meta(params, other.adapt_steps, steps=0).learned
+        save_model(folder / "model.safetensors", other, learned)
+
+
+def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:
+    """A trained network: its configuration, its machine, its parameters.
+
+    Args:
+        path: ``network.safetensors`` of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no network of ``metaphys train``.
+
+    Example:
+        >>> load_network(Path("nowhere.safetensors"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `checkpoint` must be ...
+    """
+    metadata = read_metadata(path)
+    check(
+        metadata.get("kind") == KIND,
+        "checkpoint",
+        expected="a network that `metaphys train` wrote",
+        got=f"{path}, which is something else",
+        remedy="Take network.safetensors from a run directory.",
+    )
+    config = TrainConfig.from_json(json.loads(metadata["config"]))
+    machine = build_machine(config)
+    return config, machine, load_tree(path, machine.initial)

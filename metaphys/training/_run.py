@@ -242,7 +242,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             "run_dir",
             expected="a directory with a metrics.csv",
             got=path.parent,
-            remedy="A run makes one when it ends; an unfinished run goes on with --resume.",
+            remedy="`metaphys meta-train` and `train` make one; an unfinished run goes on with "
+            "--resume.",
             error=FileNotFoundError,
         )
     with path.open(newline="") as file:

@@ -17,8 +17,10 @@ import torch
 import metaphys
 from metaphys.cli import main
 from metaphys.cli._failures import explain
-from metaphys.training import read_metrics
+from metaphys.training import RunDirectory, TrainConfig, read_metrics, train
 from metaphys.training._checkpoint import load_tensors
+from metaphys.training._progress import Silent
+from metaphys.training.unit import _report
 from tests.training.runs import finished
 
 TINY = (
@@ -50,6 +52,10 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ((), ("info", "meta-train", "adapt", "report")),
         (("info",), ("--data-root PATH", "--debug")),
         (("meta-train",), ("--run-dir PATH", "--resume", "--quick", "--coupling-spread", "rad")),
+        (
+            ("train",),
+            ("--run-dir PATH", "--resume", "--quick", "--rule", "ngspice", "--spsa-directions"),
+        ),
         (("adapt",), ("--checkpoint PATH", "--unit INT", "20,000")),
         (("report",), ("RUN_DIR [RUN_DIR ...]", "--output PATH")),
     ],
@@ -82,13 +88,16 @@ def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "info, meta-train, adapt, report"),
+        ([], "info, meta-train, train, adapt, report"),
         (["nonsense"], "nonsense"),
         (["info", "extra"], "extra"),
         (["meta-train", "--labels", "many"], "--labels"),
         (["meta-train", "--system", "pendulum"], "pendulum"),
         (["meta-train", "--data", "cats"], "cats"),
         (["meta-train", "--labls", "5"], "--labls"),
+        (["train", "--system", "laser"], "laser"),
+        (["train", "--rule", "magic"], "magic"),
+        (["train", "--device", "fpga"], "fpga"),
         (["adapt"], "--checkpoint"),
         (["adapt", "--checkpoint", "x", "--unit", "first"], "first"),
         (["report", "--outptu", "x"], "--outptu"),
@@ -125,6 +134,62 @@ def test_meta_train_refuses_before_it_makes_a_directory(
     directory = tmp_path / "run"
     assert message in failed(capsys, "meta-train", "--run-dir", str(directory), *arguments)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "0"], "`steps` must be >= 1, but got 0."),
+        (["--system", "shg", "--device", "spice"], "`system` must be circuit where"),
+        (["--system", "shg"], "`inputs` must be in 1 … 50, but got 64."),
+        (["--data", "vowels"], "`data_root` must be the folder"),
+        (["--data", "vowels", "--data-root", "nowhere"], "`root` must be the folder with"),
+        (["--data", "mnist", "--data-root", "nowhere"], "root` must be"),
+        (["--system", "oscillators", "--rule", "dfa"], "inside the physics"),
+        (["--resume", "--overwrite"], "`resume` must be given without --overwrite"),
+    ],
+)
+def test_train_refuses_before_it_makes_a_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    directory = tmp_path / "run"
+    assert message in failed(capsys, "train", "--run-dir", str(directory), *arguments)
+    assert not directory.exists()
+
+
+def test_train_without_ngspice_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "Install the package ngspice" in failed(capsys, "train", "--device", "spice")
+
+
+def test_a_training_from_start_to_report_is_stopped_and_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["train", "--system", "plate", "--layers", "1", "--batch", "4", "--steps", "60"]
+    command = [sys.executable, "-m", "metaphys.cli", *given, "--run-dir", str(tmp_path / "parts")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            last = line
+            if line.startswith("pat: 0/"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert not (tmp_path / "parts" / "metrics.csv").exists()
+    assert last.split() == ["metaphys", *command[3:], "--resume"]
+    assert main(last.split()[1:]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"exact gradient +\d+\.\d % +0\n", out)
+    assert out.rstrip().endswith(f"report: {tmp_path / 'parts' / 'report.html'}")
+    config = TrainConfig(system="plate", layers=1, batch=4, steps=60)
+    train(config, RunDirectory(tmp_path / "whole", config.to_json()), Silent())
+    for name in ("metrics.csv", "curves.json"):
+        parts, whole = ((tmp_path / run / name).read_bytes() for run in ("parts", "whole"))
+        assert parts == whole
+    monkeypatch.setattr(_report, "_draw", lambda *given: [])
+    assert main(["report", str(tmp_path / "whole"), "--output", str(tmp_path / "again.html")]) == 0
+    assert "Training a physical network on one unit" in (tmp_path / "again.html").read_text()
 
 
 def test_meta_train_loses_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

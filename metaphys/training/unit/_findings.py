@@ -9,7 +9,7 @@ from typing import Any
 from metaphys.training._findings import QUICK, points
 from metaphys.training.unit._results import TrainedRun
 
-Z = 1.959964
+Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
 

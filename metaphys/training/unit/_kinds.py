@@ -69,8 +69,8 @@ def _waveforms(system: Callable[[int], System], low: float, high: float) -> Any:
 
 
 def _shg(data: Dataset, layers: int, source: torch.Generator, wired: bool) -> nn.Module:
-    thin: Any = ThinSHG()
-    physics = Wire(thin.ports) if wired else thin
+    thin = ThinSHG()
+    physics: Any = Wire(thin.ports) if wired else thin
     return SHGNetwork(physics, data.features, data.classes, layers=layers, generator=source)
 
 

@@ -123,8 +123,9 @@ def build_network(
     return network, {name: params[name] for name in trained}
 
 
-def _systems(network: Any) -> tuple[System, ...]:
-    return (network[0] if isinstance(network, nn.Sequential) else network).systems
+def _systems(network: nn.Module) -> tuple[System, ...]:
+    physical: Any = network[0] if isinstance(network, nn.Sequential) else network
+    return physical.systems
 
 
 def _prepared(config: TrainConfig, kind: Kind) -> Dataset:

@@ -23,6 +23,7 @@ from metaphys.physics.circuit import (
     Transistor,
     circuit_netlist,
 )
+from metaphys.physics.lab import FileDevice, Instrument, answer_requests
 from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
 from metaphys.physics.plate import (
     Plate,
@@ -67,6 +68,7 @@ from metaphys.physics.wrappers import (
     Converter,
     DriftingDevice,
     JournalEntry,
+    ReferenceEntry,
     WithAveraging,
     WithConverters,
     WithDrift,
@@ -74,6 +76,7 @@ from metaphys.physics.wrappers import (
     WithJournal,
     WithLimits,
     WithNoise,
+    WithReference,
 )
 
 __all__ = [
@@ -92,7 +95,9 @@ __all__ = [
     "DriftingDevice",
     "Encoded",
     "Encoding",
+    "FileDevice",
     "FittedTwin",
+    "Instrument",
     "Interleaved",
     "JournalEntry",
     "LearnCorrection",
@@ -113,6 +118,7 @@ __all__ = [
     "Ports",
     "Pulse",
     "PulseShaper",
+    "ReferenceEntry",
     "SHGMismatch",
     "SHGSpread",
     "SimulatedDevice",
@@ -131,6 +137,8 @@ __all__ = [
     "WithJournal",
     "WithLimits",
     "WithNoise",
+    "WithReference",
+    "answer_requests",
     "calibrate",
     "checkpoint_contexts",
     "circuit_netlist",

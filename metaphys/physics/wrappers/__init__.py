@@ -10,11 +10,13 @@ from metaphys.physics.wrappers._gain import WithGain
 from metaphys.physics.wrappers._journal import JournalEntry, WithJournal
 from metaphys.physics.wrappers._limits import WithLimits
 from metaphys.physics.wrappers._noise import WithNoise
+from metaphys.physics.wrappers._reference import ReferenceEntry, WithReference
 
 __all__ = [
     "Converter",
     "DriftingDevice",
     "JournalEntry",
+    "ReferenceEntry",
     "WithAveraging",
     "WithConverters",
     "WithDrift",
@@ -22,4 +24,5 @@ __all__ = [
     "WithJournal",
     "WithLimits",
     "WithNoise",
+    "WithReference",
 ]

@@ -54,6 +54,23 @@ def _meta_training(names: dict[str, Any]) -> None:
         assert values.shape == (names["UNITS"], 6) and ((values >= 0) & (values <= 1)).all()
 
 
+def _three_systems(names: dict[str, Any]) -> None:
+    for name in ("circuit", "SHG"):
+        assert min(names["cosines"][name]["PAT"]) > 0.95
+    assert set(names["cosines"]) == {"plate", "circuit", "SHG"}
+    for name, gaps in names["gaps"].items():
+        assert len(gaps) == len(names["cosines"][name]["in silico"]) == names["UNITS"]
+        assert all(0 < gap < 1.5 for gap in gaps)
+
+
+def _own_device(names: dict[str, Any]) -> None:
+    # A step judges on the device, and physics-aware training asks it once more; both end so.
+    assert names["card"].calls == 3 * names["STEPS"] + 2
+    for ways in names["results"].values():
+        for errors, readout in ways.values():
+            assert errors[-1] < errors[0] and readout.shape == names["target"].shape
+
+
 def _maml(names: dict[str, Any]) -> None:
     assert list(names["summary"]["methods"]) == ["maml", "mlp", "tabular"]
     assert Path("runs/tutorial-06/pictures/learning.png").exists()
@@ -64,7 +81,9 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], None]] = {
     "02_unrolls_and_adjoints": _unrolls,
     "03_physics_aware_training": _physics_aware,
     "04_meta_training": _meta_training,
+    "05_three_systems": _three_systems,
     "06_maml_tabular_mdp": _maml,
+    "07_bring_your_own_device": _own_device,
 }
 
 

@@ -52,6 +52,14 @@ class SecondHarmonic(System):
             got=f"{self.window.bandwidth:.4g} THz",
             remedy="Take more points.",
         )
+        least = 5e-3 * self.pulse.duration
+        check(
+            self.window.duration >= least,
+            "window",
+            expected=f"of a duration of at least {least:.4g} ps, five times the pulse's",
+            got=f"{self.window.duration:.4g} ps",
+            remedy="Durations of windows are in ps, those of pulses in fs.",
+        )
         self.units = self.mismatch.units(self.shaper.bins)
         self.ports = Ports(self.shaper.bins, {}, self.spectrometer.bins)
         # The same for every call, and float64: what a call casts is exact to its own precision.

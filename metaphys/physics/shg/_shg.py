@@ -58,7 +58,7 @@ class SHG(SecondHarmonic):
 
     Raises:
         ValueError: ``steps`` < 1, a mismatch that does not fit, or a window whose bandwidth does
-            not hold the second harmonic.
+            not hold the second harmonic, or whose duration does not hold the pulse.
 
     Example:
         >>> import torch

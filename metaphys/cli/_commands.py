@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +10,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from metaphys._errors import check
+from metaphys.cli._base import Command, Flag, OptionalPath, RunCommand
+from metaphys.cli._train import Train
 from metaphys.rl import Config as RLConfig
-from metaphys.training import Config, TrainConfig
-
-Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command(ABC):
-    """What every command has."""
-
-    debug: Flag = False
-    """Show the traceback of an error (METAPHYS_DEBUG=1 does so too)."""
-
-    @abstractmethod
-    def run(self) -> None:
-        """Do it."""
+from metaphys.training import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,38 +52,6 @@ class Options(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(Command):
-    """What every command has that leaves a run directory."""
-
-    run_dir: Path = Path("runs/latest")
-    """Where everything goes: configuration, figures, checkpoints, model, report."""
-
-    resume: Flag = False
-    """Go on with the run that is there; it ends with the same numbers as without the stop."""
-
-    overwrite: Flag = False
-    """Delete the run that is there."""
-
-    quick: Flag = False
-    """So few steps that the figures mean nothing: to see that all of it runs."""
-
-    def checked_kept(self) -> dict[str, bool]:
-        """What becomes of a run that is there: arguments of ``RunDirectory``.
-
-        Raises:
-            ValueError: it is to be continued and deleted.
-        """
-        check(
-            not (self.resume and self.overwrite),
-            "resume",
-            expected="given without --overwrite",
-            got="both",
-            remedy="Continue the run or delete it.",
-        )
-        return {"resume": self.resume, "overwrite": self.overwrite}
-
-
-@dataclass(frozen=True, kw_only=True)
 class MetaTrain(RunCommand):
     """Meta-train over a population of units, judge on units never seen, and write a report."""
 
@@ -120,48 +73,6 @@ class MetaTrain(RunCommand):
             rows = meta_train(config, directory, progress)
         report = write_report([directory.path])
         print_comparison(rows, quick=config == config.quick())
-        print(f"\nreport: {report}")
-
-
-class TrainOptions(TrainConfig):
-    """The training."""
-
-    def __post_init__(self) -> None:
-        # Checked in checked(): see Options.
-        pass
-
-    def checked(self) -> TrainConfig:
-        """The configuration.
-
-        Raises:
-            ValueError: an option is out of range, or two do not go together.
-        """
-        return TrainConfig(**dataclasses.asdict(self))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train(RunCommand):
-    """Train a physical network on one unit, beside its baselines, and write a report."""
-
-    options: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
-
-    def run(self) -> None:
-        """Train, judge, report."""
-        from metaphys.cli._progress import shown
-        from metaphys.cli._tables import print_training
-        from metaphys.training import RunDirectory, train
-        from metaphys.training.unit._machine import build_machine
-        from metaphys.training.unit._report import write_report
-
-        kept = self.checked_kept()
-        config = self.options.checked()
-        config = config.quick() if self.quick else config
-        build_machine(config)  # Refuses what cannot be had before a directory is made for it.
-        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
-        with shown() as progress:
-            rows = train(config, directory, progress)
-        report = write_report([directory.path])
-        print_training(rows, quick=config.short)
         print(f"\nreport: {report}")
 
 

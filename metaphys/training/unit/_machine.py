@@ -36,6 +36,7 @@ class Machine:
     Attributes:
         config: what it was built from.
         data: the data set as the network takes it.
+        plain: the same before features were held for several samples of a waveform.
         network: on its twins, unless a rule moves it.
         initial: the parameters to train, by name.
         twins: the nominal system of each layer.
@@ -46,6 +47,7 @@ class Machine:
 
     config: TrainConfig
     data: Dataset
+    plain: Dataset
     network: nn.Module
     initial: Params
     twins: tuple[System, ...]
@@ -93,7 +95,8 @@ def build_machine(config: TrainConfig) -> Machine:
         (torch.Size([3, 10]), (384, 1))
     """
     kind = KINDS[config.system]
-    data = _prepared(config, kind)
+    plain = _judged(pooled(datasets.load(config.data, config.data_root), config.pool), config)
+    data = _stretched(plain, kind.hold(plain.features))
     network, initial = build_network(config, kind, data)
     twins = _systems(network)
     nominal = [kind.hardware(twin) for twin in twins]
@@ -102,7 +105,7 @@ def build_machine(config: TrainConfig) -> Machine:
     bare = [_spice(unit, config) if spice else SimulatedDevice(unit) for unit in units]
     sigma = [config.noise * _deviation(system, kind) for system in nominal]
     exact = None if spice else tuple(units)
-    return Machine(config, data, network, initial, twins, tuple(bare), exact, tuple(sigma))
+    return Machine(config, data, plain, network, initial, twins, tuple(bare), exact, tuple(sigma))
 
 
 def build_network(
@@ -128,15 +131,16 @@ def _systems(network: nn.Module) -> tuple[System, ...]:
     return physical.systems
 
 
-def _prepared(config: TrainConfig, kind: Kind) -> Dataset:
-    data = pooled(datasets.load(config.data, config.data_root), config.pool)
-    hold = kind.hold(data.features)
+def _judged(data: Dataset, config: TrainConfig) -> Dataset:
+    return dataclasses.replace(data, test=some(data.test, config.judged))
 
+
+def _stretched(data: Dataset, hold: int) -> Dataset:
     def stretched(part: Split) -> Split:
         return Split(part.inputs.repeat_interleave(hold, -1), part.targets)
 
     parts = {name: stretched(getattr(data, name)) for name in ("train", "validation", "test")}
-    return dataclasses.replace(data, **{**parts, "test": some(parts["test"], config.judged)})
+    return dataclasses.replace(data, **parts)
 
 
 def _unit(config: TrainConfig, kind: Kind, system: System, layer: int) -> Any:

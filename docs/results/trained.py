@@ -1,0 +1,107 @@
+"""Store the result of finished runs of ``metaphys train``: one JSON file for one experiment.
+
+Run as ``python docs/results/trained.py RUN_DIR [RUN_DIR ...]``, with runs that differ in seed or
+unit alone. The file is called after what was trained: ``circuit-spice-digits-pat.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metaphys.training._statistics import half_interval
+from metaphys.training.unit._findings import wilson
+from metaphys.training.unit._results import TrainedRun, read_trained
+
+HERE = Path(__file__).parent
+PUBLISHED = {
+    ("plate", "mnist"): {"measured plate, Wright, Onodera et al. 2022": 0.87},
+    ("circuit", "mnist"): {"measured circuit, Wright, Onodera et al. 2022": 0.93},
+    ("shg", "vowels"): {"measured SHG, five layers, Wright, Onodera et al. 2022": 0.93},
+}
+"""Accuracies of the same system on the same data, elsewhere and on other units."""
+
+
+def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
+    """What is stored of some runs.
+
+    Raises:
+        ValueError: a quick run, runs that differ in more than seed and unit, or one run twice.
+    """
+    first = runs[0]
+    essence = [_essence(run) for run in runs]
+    places = [(run.config.seed, run.config.unit) for run in runs]
+    if any(run.config.short for run in runs):
+        raise ValueError("`runs` must be of more steps, but got a quick run, which shows nothing.")
+    if any(each != essence[0] for each in essence) or len(set(places)) < len(places):
+        raise ValueError("`runs` must differ in seed or unit, and in nothing else.")
+    values = [run.own["accuracy"] for run in runs]
+    count = first.summary["judged"]
+    half = half_interval(values)
+    notes = [
+        f"{first.own['device_calls']:,} device calls, {first.config.steps} steps.",
+        "The twin is the nominal system, not one that was fitted to the unit.",
+    ]
+    if half is None:
+        low, high = wilson(values[0], count)
+        notes.append(
+            f"One unit, one seed: {low:.3f} to {high:.3f} is the 95 % interval for {count} test "
+            "samples alone; nothing is known about other units and seeds."
+        )
+    return {
+        "experiment": name(first),
+        "command": first.environment.get("command", "unknown"),
+        "commit": first.environment.get("revision", "unknown"),
+        "torch": first.environment.get("torch", "unknown"),
+        "seeds": [run.config.seed for run in runs],
+        "units": [run.config.unit for run in runs],
+        "metric": f"test accuracy on the unit, of {count} samples",
+        "values": values,
+        "mean": math.fsum(values) / len(values),
+        "interval": half,
+        "published": PUBLISHED.get((first.config.system, first.config.data)),
+        "baselines": _baselines(runs),
+        "physical_parameters": first.summary["physical_parameters"],
+        "digital_parameters": first.summary["digital_parameters"],
+        "seconds": [round(math.fsum(run.summary["seconds"].values()), 1) for run in runs],
+        "notes": notes,
+    }
+
+
+def name(run: TrainedRun) -> str:
+    """The name of an experiment, and of its file."""
+    config = run.config
+    device = [] if config.device == "simulated" else [config.device]
+    return "-".join([config.system, *device, config.data, config.rule])
+
+
+def _essence(run: TrainedRun) -> dict[str, Any]:
+    alike = ("seed", "unit", "threads", "data_root")
+    return {key: value for key, value in run.config.to_json().items() if key not in alike}
+
+
+def _baselines(runs: Sequence[TrainedRun]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for row in run.rows:
+            if row["method"] != run.config.rule:
+                found.setdefault(row["method"], []).append(row["accuracy"])
+    return {method: math.fsum(of) / len(of) for method, of in found.items()}
+
+
+def main() -> None:
+    """Read, store, print."""
+    if len(sys.argv) < 2:
+        sys.exit("usage: python docs/results/trained.py RUN_DIR [RUN_DIR ...]")
+    result = collect([read_trained(Path(run)) for run in sys.argv[1:]])
+    text = json.dumps(result, indent=2) + "\n"
+    (HERE / f"{result['experiment']}.json").write_text(text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

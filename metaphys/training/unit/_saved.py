@@ -1,0 +1,65 @@
+"""A trained network on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from metaphys._errors import check
+from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
+from metaphys.training._config import Config
+from metaphys.training._experiment import save_model
+from metaphys.training._outer import begin_meta
+from metaphys.training._problem import Params
+from metaphys.training.unit._config import TrainConfig
+from metaphys.training.unit._machine import Machine, build_machine
+
+KIND = "metaphys network"
+
+
+def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
+    """Write what was trained; where ``metaphys adapt`` fits, as a model that it takes, too."""
+    metadata = {"kind": KIND, "config": json.dumps(config.to_json())}
+    save_tree(folder / "network.safetensors", params, metadata)
+    if config.system == "oscillators" and config.layers == 1 and config.data != "vowels":
+        # The same network on the same units: a start for adapting to others, at step sizes of 1.
+        other = Config(
+            data=config.data,
+            data_root=config.data_root,
+            pool=config.pool,
+            seed=config.seed,
+            coupling_spread=0.85 * config.spread,
+            gain=0.1 * config.spread,
+            gain_spread=0.05 * config.spread,
+        )
+        learned = begin_meta(params, other.adapt_steps, steps=0).learned
+        save_model(folder / "model.safetensors", other, learned)
+
+
+def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:
+    """A trained network: its configuration, its machine, its parameters.
+
+    Args:
+        path: ``network.safetensors`` of a run.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no network of ``metaphys train``.
+
+    Example:
+        >>> load_network(Path("nowhere.safetensors"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `checkpoint` must be ...
+    """
+    metadata = read_metadata(path)
+    check(
+        metadata.get("kind") == KIND,
+        "checkpoint",
+        expected="a network that `metaphys train` wrote",
+        got=f"{path}, which is something else",
+        remedy="Take network.safetensors from a run directory.",
+    )
+    config = TrainConfig.from_json(json.loads(metadata["config"]))
+    machine = build_machine(config)
+    return config, machine, load_tree(path, machine.initial)

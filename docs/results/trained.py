@@ -46,6 +46,9 @@ def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
         f"{first.own['device_calls']:,} device calls, {first.config.steps} steps.",
         "The twin is the nominal system, not one that was fitted to the unit.",
     ]
+    baselines = _baselines(runs)
+    if baselines["linear classifier"] > math.fsum(values) / len(values):
+        notes.append("A linear classifier on the same inputs does better.")
     if half is None:
         low, high = wilson(values[0], count)
         notes.append(
@@ -64,7 +67,7 @@ def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
         "mean": math.fsum(values) / len(values),
         "interval": half,
         "published": PUBLISHED.get((first.config.system, first.config.data)),
-        "baselines": _baselines(runs),
+        "baselines": baselines,
         "physical_parameters": first.summary["physical_parameters"],
         "digital_parameters": first.summary["digital_parameters"],
         "seconds": [round(math.fsum(run.summary["seconds"].values()), 1) for run in runs],

@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from metaphys.training._drawing import SETTINGS, WIDTH
 from metaphys.training._pictures import smooth
@@ -48,6 +49,7 @@ def learning(run: TrainedRun) -> Figure:
                 label = row["method"] if row["method"] == "linear classifier" else None
                 height = 100 * row["accuracy"]
                 below.axhline(height, color=colour, ls=line, lw=1.3, label=label)
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
         below.set(xlabel="training step", ylabel="accuracy (%)", ylim=(0, 102))
         figure.legend(loc="outside lower center", ncols=3)
         return figure
@@ -88,7 +90,7 @@ def response(way: Mapping[str, Any]) -> Figure:
             right.plot(ends, ends, color=GREY, lw=0.8)
             right.set(ylabel="unit")
             for axis in (right.xaxis, right.yaxis):
-                axis.set_major_locator(MaxNLocator(3))
+                _few_ticks(axis)
         panels[-1][0].set_xlabel("number of the reading")
         panels[-1][1].set_xlabel("twin")
         figure.legend(
@@ -125,4 +127,12 @@ def _shown(layers: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, 
 
 def _waveform(axes: Axes, values: Sequence[float], colour: str, **options: Any) -> None:
     axes.plot(range(len(values)), values, color=colour, lw=1.0, **options)
-    axes.yaxis.set_major_locator(MaxNLocator(3))
+    _few_ticks(axes.yaxis)
+
+
+def _few_ticks(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator(3))
+    # Conversion efficiencies are of order 1e-4: labels in full would run into each other.
+    formatter = ScalarFormatter()
+    formatter.set_powerlimits((-2, 3))
+    axis.set_major_formatter(formatter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -177,8 +177,20 @@ def _each(value: Any, names: list[str], argument: str) -> Any:
     return PerLeaf(tuple(value[name] for name in names))
 
 
-def layout(state: Any) -> str:
+class Layout(NamedTuple):
     """What kind of state this is, and of tensors of which shapes."""
+
+    kind: str
+    shapes: list[torch.Size]
+    spec: Any
+
+    def __str__(self) -> str:
+        shapes = [tuple(shape) for shape in self.shapes]
+        return f"{self.kind} of shapes {shapes}, as {self.spec}"
+
+
+def layout(state: Any) -> Layout:
+    """The layout of a rule's state."""
     leaves, spec = flatten(state)
-    shapes = [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    return f"{type(state).__name__} of shapes {shapes}, as {spec}"
+    shapes = [leaf.shape for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    return Layout(type(state).__name__, shapes, spec)

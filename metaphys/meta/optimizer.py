@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
 from metaphys._tree import map_tensors
 from metaphys._typing import Tree
 from metaphys.meta._from_torch import groups_of
@@ -402,13 +402,9 @@ class MetaOptimizer:
         )
         for group, state in zip(self._groups, states):
             expected, found = layout(group.state), layout(state)
-            check(
-                found == expected,
-                "state_dict",
-                expected=expected,
-                got=found,
-                remedy="It belongs to another optimizer or module.",
-            )
+            if found != expected:
+                remedy = "It belongs to another optimizer or module."
+                refuse("state_dict", expected=str(expected), got=found, remedy=remedy)
         for group, state in zip(self._groups, states):
             group.state = state
         self._past.clear()

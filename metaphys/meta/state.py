@@ -195,15 +195,18 @@ def recover_state_dict(
 def _check_match(found: list[Container], saved: tuple[Mapping[str, Any], ...], kind: str) -> None:
     def layout(each: list[Container] | tuple[Mapping[str, Any], ...]) -> list[Any]:
         return [
-            {key: tuple(value.shape) for key, value in container.items() if value is not None}
+            {key: value.shape for key, value in container.items() if value is not None}
             for container in each
         ]
 
+    def shown(each: list[Any]) -> list[Any]:
+        return [{key: tuple(shape) for key, shape in shapes.items()} for shapes in each]
+
     here, there = layout(found), layout(saved)
-    check(
-        here == there,
-        "state",
-        expected=f"of a module with the {kind} {here}",
-        got=f"{there}",
-        remedy="Recover it into the module that it was extracted from, or one like it.",
-    )
+    if here != there:
+        refuse(
+            "state",
+            expected=f"of a module with the {kind} {shown(here)}",
+            got=f"{shown(there)}",
+            remedy="Recover it into the module that it was extracted from, or one like it.",
+        )

@@ -32,6 +32,7 @@ Flat = tuple[torch.Tensor, ...]
 
 # A `map` of a C function: with 200 small parameters a loop in Python takes as long as the kernel.
 _IS_CPU = attrgetter("is_cpu")
+_VMAP = torch._C._dispatch_key_parse("VmapMode")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def wants_reference(config: Config, tensors: Sequence[torch.Tensor]) -> bool:
 
 def legacy_vmap_is_on() -> bool:
     """Whether this is the backward pass of ``autograd.grad(is_grads_batched=True)``."""
-    return torch._C._dispatch_tls_is_dispatch_key_included("VmapMode")
+    return torch._C._dispatch_tls_is_dispatch_key_included(_VMAP)
 
 
 def forward_mode_is_on() -> bool:

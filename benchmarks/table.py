@@ -20,7 +20,7 @@ to move (15 words an element). Look at ratios: the machine may be shared.
 
 `autograd-floor` is the part of the update of 200x256 that no optimizer can save: autograd handles
 600 inputs and 600 outputs one by one. Of ours above it about 0.9 ms are the two kernels (0.1 ms of
-that is arithmetic), 0.6 ms the node that autograd keeps of 600 tensors, the rest handing lists over.
+that is arithmetic), 0.6 ms the node that autograd keeps of 600 tensors, the rest handing over.
 Tried: results that share blocks (a twentieth faster; an operator's results must not alias),
 one tensor cut into views (as fast as this, but views cannot be detached in place). Next would be a
 state that is packed from step to step.

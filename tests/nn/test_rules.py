@@ -140,6 +140,15 @@ def test_what_a_twin_gives_is_differentiated_again(oscillators, kind):
     theirs = torch.func.grad(curvature(torch.func.grad(loss_of)))(params)
     assert max(value.abs().max() for value in ours.values()) > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    # And central differences, along a direction: what devices had more is frozen in loss_of.
+    along = {name: torch.randn_like(value) for name, value in params.items()}
+    reached = [
+        curvature(torch.func.grad(loss_of))({n: v + side * along[n] for n, v in params.items()})
+        for side in (1e-5, -1e-5)
+    ]
+    slope = sum((ours[name] * along[name]).sum() for name in params)
+    # Truncation is of order 1e-10 times a third derivative, rounding of 1e-16 / 1e-5.
+    torch.testing.assert_close(slope, (reached[0] - reached[1]) / 2e-5, rtol=1e-6, atol=1e-8)
 
 
 def test_spsa_on_a_quadratic_is_the_gradient_in_expectation():

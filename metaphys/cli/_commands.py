@@ -176,6 +176,53 @@ class RL(Command):
         print(f"\npictures: {self.run_dir / 'pictures'}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Characterize(Command):
+    """Measure noise, delay, range, memory and linearity of a device; propose windows and guard."""
+
+    device: Annotated[str, tyro.conf.Positional]
+    """circuit, plate, oscillators, shg (simulated), or yours: module:name or file.py:name."""
+
+    low: float = -1.0
+    """The least drive that may be played, in its unit."""
+
+    high: float = 1.0
+    """The greatest."""
+
+    rate: Annotated[float | None, tyro.conf.arg(metavar="HZ")] = None
+    """Samples a second; that of the simulated circuit or plate by default. Without it the drive is
+    no waveform, and nothing is said of times."""
+
+    unit: int = 0
+    """The seed of a simulated unit."""
+
+    noise: float = 0.0
+    """Readout noise of a simulated unit, in the readout's unit."""
+
+    seed: int = 0
+    """Seed of the drives."""
+
+    run_dir: Path = Path("runs/characterization")
+    """Where figures (json) and picture go."""
+
+    overwrite: Flag = False
+    """Replace those that are there."""
+
+    def run(self) -> None:
+        """Measure, print, store."""
+        from metaphys.cli._characterize import RATES, device_at, lines, prepared, store
+        from metaphys.cli._tables import print_table
+        from metaphys.physics import characterize
+
+        prepared(self.run_dir, self.overwrite)
+        device = device_at(self.device, self.unit, self.noise)
+        rate = RATES.get(self.device) if self.rate is None else self.rate
+        found = characterize(device, low=self.low, high=self.high, rate=rate, seed=self.seed)
+        store(self.run_dir, found)
+        print_table(("quantity", "value", ""), lines(found))
+        print(f"\npicture: {self.run_dir / 'characterization.png'}")
+
+
 COMMANDS = (
     Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[MetaTrain, tyro.conf.subcommand("meta-train")]
@@ -183,6 +230,7 @@ COMMANDS = (
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[RL, tyro.conf.subcommand("rl")]
+    | Annotated[Characterize, tyro.conf.subcommand("characterize")]
 )
 DESCRIPTION = "Differentiable meta-optimization for networks whose layers are physical systems."
 STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)

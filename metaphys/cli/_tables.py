@@ -43,6 +43,14 @@ def print_training(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
         console.print(f"\n{QUICK}", markup=False)
 
 
+def print_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows of words below their columns' names."""
+    table = Table(*names, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values in two columns, each pair in a line."""
     found = list(pairs)

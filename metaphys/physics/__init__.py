@@ -15,6 +15,7 @@ from metaphys.physics._population import Population, Spread
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
+from metaphys.physics.characterization import Characterization, characterize
 from metaphys.physics.circuit import (
     Circuit,
     CircuitMismatch,
@@ -84,6 +85,7 @@ __all__ = [
     "Affine",
     "Calibrate",
     "Calibration",
+    "Characterization",
     "Circuit",
     "CircuitMismatch",
     "CircuitSpread",
@@ -140,6 +142,7 @@ __all__ = [
     "WithReference",
     "answer_requests",
     "calibrate",
+    "characterize",
     "checkpoint_contexts",
     "circuit_netlist",
     "fit_pairs",

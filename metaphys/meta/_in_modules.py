@@ -13,49 +13,12 @@ from metaphys._errors import refuse
 from metaphys._slots import Slot, parameter_slots, tensor_slots
 from metaphys._tree import flatten
 from metaphys._typing import Tree
+from metaphys.meta._flat_rule import FlatRule
 from metaphys.meta._group import Group
 from metaphys.meta._history import Moment
 from metaphys.meta._loop import Flat
 from metaphys.meta._run import End, Options, Trees, run
-from metaphys.meta._step import GradCallback, called_back
 from metaphys.meta.adjoint._closure import is_tracked
-from metaphys.optim.rule import Core, update_leaves
-
-
-@dataclass(frozen=True, eq=False)
-class GroupRules:
-    """The rules of a meta-optimizer's groups as one; trees are lists over all parameters."""
-
-    cores: tuple[Core, ...]
-    sizes: tuple[int, ...]
-    hyper: Any
-    first_order: bool
-    callback: GradCallback | None
-
-    @classmethod
-    def of(
-        cls, groups: Sequence[Group], first_order: bool, callback: GradCallback | None
-    ) -> GroupRules:
-        """Those of ``groups``, with the options of a step."""
-        sizes = tuple(len(group.slots) for group in groups)
-        hyper = [dict(group.hyper) for group in groups]
-        return cls(tuple(group.core for group in groups), sizes, hyper, first_order, callback)
-
-    def update(
-        self, grads: list[Tensor], state: list[Any], params: list[Tensor]
-    ) -> tuple[list[Tensor | None], list[Any]]:
-        """The updates of all parameters, and the next state of each group."""
-        own: Sequence[Tensor | None] = [g.detach() for g in grads] if self.first_order else grads
-        if self.callback is not None:
-            own = called_back(self.callback, list(own), params)
-        updates, states, done = [], [], 0
-        for core, size, before, hyper in zip(self.cores, self.sizes, state, self.hyper):
-            part = slice(done, done + size)
-            changes, after = update_leaves(core, own[part], before, params[part], hyper)
-            updates += changes
-            states.append(after)
-            done += size
-        return updates, states
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +110,7 @@ def _in_modes(modes: Sequence[tuple[nn.Module, bool]]) -> Iterator[None]:
 
 def unroll_groups(
     groups: Sequence[Group],
-    rule: GroupRules,
+    rule: FlatRule,
     loss_fn: Callable[..., Any],
     batches: Tree,
     meta: Tree,
@@ -166,7 +129,6 @@ def unroll_groups(
         [group.state for group in groups],
         tuple(slot.get() for slot in loss.buffers),
         (meta, [slot.get() for slot in loss.learned]),
-        rule.hyper,
         batches,
     )
     end = run(loss, rule, trees, options)

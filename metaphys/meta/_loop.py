@@ -12,49 +12,13 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 from metaphys._errors import check
-from metaphys._tree import flatten, unflatten
-from metaphys._typing import Tree
-from metaphys.optim.rule import apply_updates
+from metaphys.meta._flat_rule import FlatRule
+from metaphys.meta._layout import Layout
+from metaphys.optim.rule import add_updates
 
 Flat = tuple[Tensor, ...]
 
 COMPLETED, NONFINITE, STOPPED = 0, 1, 2
-
-
-class Layout:
-    """How a tree becomes the flat tuple of its tensors, and back; other leaves stay with it."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._leaves, self._spec = flatten(tree)
-        self._places = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
-        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def tensors(self, tree: Tree) -> Flat:
-        """The tensors of ``tree``, which has this layout."""
-        leaves = flatten(tree)[0]
-        return tuple(leaves[place] for place in self._places)
-
-    def check_constant(self, tree: Tree, argument: str) -> None:
-        """Refuse a tree of another structure, or whose leaves that are no tensors differ."""
-        leaves, spec = flatten(tree)
-        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        check(
-            spec == self._spec and others == self._leaves,
-            argument,
-            expected="of one structure in all steps, with what changes in tensors",
-            got=f"a step from {self._leaves} in {self._spec} to {others} in {spec}",
-            remedy="Keep numbers that change, such as a count, as tensors.",
-        )
-
-    def tree(self, tensors: Sequence[Tensor]) -> Tree:
-        """The tree whose tensors these are."""
-        leaves = list(self._leaves)
-        for place, tensor in zip(self._places, tensors):
-            leaves[place] = tensor
-        return unflatten(self._spec, leaves)
 
 
 class Inputs(NamedTuple):
@@ -89,11 +53,10 @@ class Loop:
     """A loss, a rule and the layouts of what they take; all mathematics, no tensors of its own.
 
     With ``buffers`` the loss takes their tensors as its last argument, and gives ``(loss, new)``.
-    ``rule`` is a :class:`metaphys.Rule`, or a frozen dataclass with its ``hyper`` and ``update``.
     """
 
     loss_fn: Callable[..., Any]
-    rule: Any
+    rule: FlatRule
     steps: int
     params: Layout
     state: Layout
@@ -153,12 +116,11 @@ class Loop:
     ) -> tuple[Flat, Flat]:
         """The rest of a step, once the gradient is known."""
         params, state, _, code = self.split_carry(carry)
-        tree = self.params.tree(params)
         rule = dataclasses.replace(self.rule, hyper=self.hyper.tree(hyper))
-        updates, after = rule.update(self.params.tree(grads), self.state.tree(state), tree)
+        updates, after = rule.update(grads, self.state.tree(state), params)
         self.state.check_constant(after, "state")
-        moved = self.params.tensors(apply_updates(tree, updates, inplace=False))
-        new = (*moved, *self.state.tensors(after), *buffers)
+        moved = add_updates(params, updates)
+        new: tuple[Any, ...] = (*moved, *self.state.tensors(after), *buffers)
         known = loss.detach()
         code = torch.where((code == COMPLETED) & ~known.isfinite(), NONFINITE, code)
         if self.stop_below is not None:
@@ -184,6 +146,7 @@ def is_plain(tensors: Sequence[Tensor]) -> bool:
     """Whether nobody differentiates here: no gradients enabled, nothing of torch.func around."""
     return not (
         torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or any(is_functorch_wrapped_tensor(tensor) for tensor in tensors)
     )

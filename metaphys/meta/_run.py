@@ -11,7 +11,10 @@ from torch import Tensor
 from metaphys._errors import check
 from metaphys._tree import flatten_tensors
 from metaphys._typing import Tree
-from metaphys.meta._loop import COMPLETED, NONFINITE, Flat, Inputs, Layout, Loop
+from metaphys.meta._compile import Compile, run_compiled
+from metaphys.meta._flat_rule import FlatRule
+from metaphys.meta._layout import Layout
+from metaphys.meta._loop import COMPLETED, NONFINITE, Flat, Inputs, Loop
 from metaphys.meta.adjoint import Adjoint
 
 
@@ -20,10 +23,9 @@ class Trees(NamedTuple):
 
     Attributes:
         params: the start.
-        state: the rule's state.
+        state: the rule's state of each group.
         buffers: a tuple of tensors that the loss takes last and gives anew beside its value.
         meta: what is passed on to the loss.
-        hyper: the rule's hyper-parameters.
         batches: data with a leading dimension of steps, or ``None``.
     """
 
@@ -31,7 +33,6 @@ class Trees(NamedTuple):
     state: Any
     buffers: Flat
     meta: Tree
-    hyper: Any
     batches: Tree
 
 
@@ -42,6 +43,7 @@ class Options(NamedTuple):
     adjoint: Adjoint
     stop_below: float | None
     trajectory: bool
+    compile: Compile | None = None
 
 
 class End(NamedTuple):
@@ -55,8 +57,8 @@ class End(NamedTuple):
     trajectory: Tree
 
 
-def run(loss_fn: Callable[..., Any], rule: Any, trees: Trees, options: Options) -> End:
-    """The unroll; see :class:`metaphys.meta._loop.Loop` for ``loss_fn`` and ``rule``."""
+def run(loss_fn: Callable[..., Any], rule: FlatRule, trees: Trees, options: Options) -> End:
+    """The unroll; see :class:`metaphys.meta._loop.Loop` for ``loss_fn``."""
     loop = Loop(
         loss_fn,
         rule,
@@ -65,16 +67,20 @@ def run(loss_fn: Callable[..., Any], rule: Any, trees: Trees, options: Options) 
         state=Layout(trees.state),
         buffers=Layout(trees.buffers),
         meta=Layout(trees.meta),
-        hyper=Layout(trees.hyper),
+        hyper=Layout(rule.hyper),
         batch=None if trees.batches is None else Layout(trees.batches),
         stop_below=options.stop_below,
         trajectory=options.trajectory,
     )
     start = (*loop.params.tensors(trees.params), *loop.state.tensors(trees.state), *trees.buffers)
-    consts = (*loop.meta.tensors(trees.meta), *loop.hyper.tensors(trees.hyper))
+    consts = (*loop.meta.tensors(trees.meta), *loop.hyper.tensors(rule.hyper))
     data = () if loop.batch is None else loop.batch.tensors(trees.batches)
     code = torch.full((), COMPLETED, device=start[0].device)
-    carry, each = options.adjoint.run(loop, Inputs((*start, code), consts, data))
+    inputs, how = Inputs((*start, code), consts, data), options.compile
+    if how is None:
+        carry, each = options.adjoint.run(loop, inputs)
+    else:
+        carry, each = run_compiled(loop, inputs, options.adjoint, how)
     end, after, buffers, code = loop.split_carry(carry)
     for leaf in end:
         code = torch.where((code == COMPLETED) & ~leaf.detach().isfinite().all(), NONFINITE, code)

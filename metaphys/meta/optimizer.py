@@ -12,10 +12,11 @@ from torch import nn
 from metaphys._errors import check, refuse
 from metaphys._tree import map_tensors
 from metaphys._typing import Tree
+from metaphys.meta._flat_rule import FlatRule
 from metaphys.meta._from_torch import groups_of
 from metaphys.meta._group import Group, layout, with_group
 from metaphys.meta._history import Moment, at_time, now
-from metaphys.meta._in_modules import GroupRules, by_module, moments, unroll_groups
+from metaphys.meta._in_modules import by_module, moments, unroll_groups
 from metaphys.meta._run import Options, check_options
 from metaphys.meta._step import GradCallback, called_back, stepped, stepped_anew
 from metaphys.meta._tensors import cut, cut_buffers, cut_modules, deep_copies, module_tensors
@@ -302,7 +303,13 @@ class MetaOptimizer:
         )
         options = Options(steps, adjoint, stop_below, trajectory or self.record)
         check_options(options, batches)
-        rule = GroupRules.of(self._groups, self.first_order, self.grad_callback)
+        rule = FlatRule(
+            tuple(group.core for group in self._groups),
+            tuple(len(group.slots) for group in self._groups),
+            [dict(group.hyper) for group in self._groups],
+            self.first_order,
+            self.grad_callback,
+        )
         start = now(self._groups)
         end = unroll_groups(self._groups, rule, loss_fn, batches, meta, options)
         if self.record:

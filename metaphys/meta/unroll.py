@@ -11,6 +11,8 @@ from torch import Tensor
 from metaphys._errors import check
 from metaphys._tree import flatten_tensors
 from metaphys._typing import Tree
+from metaphys.meta._compile import Mode, chosen
+from metaphys.meta._flat_rule import FlatRule
 from metaphys.meta._loop import COMPLETED, NONFINITE, STOPPED
 from metaphys.meta._run import Options, Trees, check_kind, check_options, run
 from metaphys.meta.adjoint import Adjoint, Full
@@ -74,6 +76,8 @@ def unroll(
     adjoint: Adjoint = Full(),  # noqa: B008 (frozen)
     stop_below: float | None = None,
     trajectory: bool = False,
+    compile: bool | Mode = False,
+    backend: str = "inductor",
 ) -> Unrolled:
     r"""Take ``steps`` steps of ``rule``, as one function that can be differentiated.
 
@@ -102,6 +106,16 @@ def unroll(
         stop_below: take no further step once the loss is at most this, ``Status.stopped``. The
             remaining losses are computed all the same.
         trajectory: give the parameters after each step too.
+        compile: by torch.compile with the inner gradient inside. ``"graph"`` makes one graph of
+            all steps, fastest to run and slowest to compile; ``"scan"`` makes one step the body
+            of a loop in the graph, compiled as fast for any number of steps; ``"step"`` loops one
+            compiled step in Python. ``True`` chooses ``"graph"`` for up to 5 steps and ``"scan"``
+            for more. What is compiled is kept by the code of ``loss_fn``, the rule with its
+            numbers, and shapes: pass what changes as tensors. First derivatives only. ``"scan"``
+            and ``"step"`` keep the parameters and state of every step (of every segment under
+            :class:`Checkpoint` and :class:`Mixed`), and take no random numbers. What cannot be
+            compiled runs as it is, with one warning that says why.
+        backend: of torch.compile, for ``compile``.
 
     Returns:
         An :class:`Unrolled`. A loss that is not finite raises nothing: it is in its ``status``.
@@ -129,10 +143,13 @@ def unroll(
     check_kind("rule", rule, Rule, "a rule such as metaphys.sgd(lr=0.1)")
     options = Options(steps, adjoint, stop_below, trajectory)
     check_options(options, batches)
+    options = options._replace(compile=chosen(compile, backend, steps))
     _check_params(params)
+    core, hyper, leaves = rule.on_leaves_of(params)
     start = rule.init(params) if state is None else state
-    end = run(loss_fn, rule, Trees(params, start, (), meta, dict(rule.hyper), batches), options)
-    return Unrolled(end.params, end.state, end.losses, end.code, end.trajectory)
+    trees = Trees(params, [start], (), meta, batches)
+    end = run(loss_fn, FlatRule((core,), (len(leaves),), [hyper]), trees, options)
+    return Unrolled(end.params, end.state[0], end.losses, end.code, end.trajectory)
 
 
 def _check_params(params: Tree) -> None:

@@ -137,10 +137,15 @@ class Rule(GradientTransformation):
 
     def init(self, params: Tree) -> Any:
         """The state before the first step, for parameters ``params`` (any tree)."""
+        core, hyper, leaves = self.on_leaves_of(params)
+        return core.init(leaves, hyper)
+
+    def on_leaves_of(self, params: Tree) -> tuple[Core, dict[str, Any], list[torch.Tensor]]:
+        """The core and the hyper-parameters for the tensors of a tree, and these tensors."""
         leaves, spec = flatten_tensors(params, "params")
         known = [index for index, leaf in enumerate(leaves) if leaf is not None]
         hyper = select_hyper(self._on_leaves(spec, "params"), known)
-        return self._on_tree(spec, known).init(select(leaves, known), hyper)
+        return self._on_tree(spec, known), hyper, select(leaves, known)
 
     def update(
         self, grads: Tree, state: Any, params: Tree | None = None, *, inplace: bool = True

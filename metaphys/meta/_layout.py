@@ -1,0 +1,109 @@
+"""How a tree becomes the flat tuple of its tensors, and back, also where torch compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaphys._errors import check, refuse
+from metaphys._tree import flatten, unflatten
+from metaphys._typing import Tree
+
+Flat = tuple[Tensor, ...]
+
+
+class Layout:
+    """How a tree becomes the flat tuple of its tensors, and back; other leaves stay with it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._leaves, self._spec = flatten(tree)
+        self._places = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
+        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        # torch.compile can read neither optree's structures nor what it says of a dict: there
+        # trees are walked along this one, whose leaves are numbers.
+        self._numbered = unflatten(self._spec, list(range(len(self._leaves))))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def key(self) -> Hashable:
+        """Equal for layouts that are interchangeable."""
+        leaves = ((type(leaf), leaf if _hashable(leaf) else id(leaf)) for leaf in self._leaves)
+        return self._spec, tuple(self._places), tuple(leaves)
+
+    def tensors(self, tree: Tree) -> Flat:
+        """The tensors of ``tree``, which has this layout."""
+        leaves = self._found(tree)
+        return tuple(leaves[place] for place in self._places)
+
+    def check_constant(self, tree: Tree, argument: str) -> None:
+        """Refuse a tree of another structure, or whose leaves that are no tensors differ."""
+        if torch.compiler.is_compiling():
+            leaves, spec, same = self._found(tree), None, True
+        else:
+            leaves, spec = flatten(tree)
+            same = spec == self._spec
+        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        check(
+            same and others == self._leaves,
+            argument,
+            expected="of one structure in all steps, with what changes in tensors",
+            got=f"a step from {self._leaves} in {self._spec} to {others} in {spec}",
+            remedy="Keep numbers that change, such as a count, as tensors.",
+        )
+
+    def tree(self, tensors: Sequence[Tensor]) -> Tree:
+        """The tree whose tensors these are."""
+        leaves = list(self._leaves)
+        for place, tensor in zip(self._places, tensors):
+            leaves[place] = tensor
+        if torch.compiler.is_compiling():
+            return _rebuilt(self._numbered, leaves)
+        return unflatten(self._spec, leaves)
+
+    def _found(self, tree: Tree) -> list[Any]:
+        if not torch.compiler.is_compiling():
+            return flatten(tree)[0]
+        leaves = list(self._leaves)
+        _find(self._numbered, tree, leaves)
+        return leaves
+
+
+def _rebuilt(numbered: Tree, leaves: Sequence[Any]) -> Tree:
+    if isinstance(numbered, int):
+        return leaves[numbered]
+    if isinstance(numbered, Mapping):
+        return {key: _rebuilt(value, leaves) for key, value in numbered.items()}
+    _check_known(numbered)
+    parts = [_rebuilt(value, leaves) for value in numbered]
+    if isinstance(numbered, list):
+        return parts
+    return type(numbered)(*parts) if hasattr(numbered, "_fields") else tuple(parts)
+
+
+def _find(numbered: Tree, tree: Tree, leaves: list[Any]) -> None:
+    if isinstance(numbered, int):
+        leaves[numbered] = tree
+    elif isinstance(numbered, Mapping):
+        for key, value in numbered.items():
+            _find(value, tree[key], leaves)
+    else:
+        _check_known(numbered)
+        for value, part in zip(numbered, tree):
+            _find(value, part, leaves)
+
+
+def _check_known(node: Tree) -> None:
+    if not isinstance(node, (list, tuple)):
+        refuse("tree", expected="made of dicts, lists and tuples", got=f"a {type(node).__name__}")
+
+
+def _hashable(leaf: Any) -> bool:
+    try:
+        hash(leaf)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,265 @@
+"""A compiled unroll is the same function with the same derivatives, or the eager one and a warning.
+
+By ``aot_eager``, which is all of the compiler but the code that it writes. With Inductor, which
+takes minutes: ``METAPHYS_TEST_INDUCTOR=1 python -m pytest tests/meta/test_compile.py -k inductor``.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+
+import metaphys
+from metaphys.meta import _compile
+from metaphys.meta.adjoint import Checkpoint, Full, Mixed, OneStep, Truncated
+from metaphys.physics import OscillatorArray, PhysicsAware, SimulatedDevice, WithNoise
+from tests.tables import RULES, assert_near, slope
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled():
+    torch.compiler.reset()
+    _compile.forget()
+    yield
+    _compile.forget()
+    torch.compiler.reset()
+
+
+def inner(params, meta, batch):
+    prediction = torch.tanh(batch @ params["w"]) @ params["v"]
+    return ((prediction - meta["target"]) ** 2).mean() + meta["decay"] * params["w"].square().sum()
+
+
+def problem(steps: int = 4) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {
+        "w": torch.randn(3, 4),
+        "v": torch.randn(4, 2),
+        "target": torch.randn(5, 2),
+        "decay": torch.tensor(0.1),
+        "lr": torch.tensor(0.05),
+        "batch": torch.randn(steps, 5, 3),
+    }
+
+
+def outer(inputs: dict[str, torch.Tensor], rule: Any, **options: Any) -> torch.Tensor:
+    """A function of everything that an unroll gives."""
+    end = metaphys.unroll(
+        inner,
+        rule if isinstance(rule, metaphys.Rule) else rule(inputs),
+        {"w": inputs["w"], "v": inputs["v"]},
+        steps=len(inputs["batch"]),
+        batches=inputs["batch"],
+        meta={"target": inputs["target"], "decay": inputs["decay"]},
+        trajectory=True,
+        **{"backend": "aot_eager", **options},
+    )
+    return (
+        end.params["w"].square().sum()
+        + end.params["v"].pow(3).sum()
+        + end.losses.square().sum()
+        + end.trajectory["w"].sin().sum()
+    )
+
+
+def gradients(inputs: dict[str, torch.Tensor], rule: Any, **options: Any) -> tuple[Any, Any]:
+    given = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
+    value = outer(given, rule, **options)
+    grads = torch.autograd.grad(value, list(given.values()), materialize_grads=True)
+    return value.detach(), dict(zip(given, grads))
+
+
+def same(found: Any, expected: Any, rtol: float = 1e-9) -> None:
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-10)
+
+
+def learned(inputs: dict[str, torch.Tensor]):
+    return metaphys.adam(lr=inputs["lr"], eps=0.1)
+
+
+# One graph of many steps takes long to compile: two are as good.
+TABLE = {"scan": ("sgd",), "step": ("adamw", "rmsprop-centered", "lion")}
+
+
+@pytest.mark.parametrize(("mode", "name"), [(m, n) for m, names in TABLE.items() for n in names])
+def test_the_same_as_eager(mode, name):
+    rule = RULES[name]()
+    same(gradients(problem(), rule, compile=mode), gradients(problem(), rule))
+
+
+@pytest.mark.parametrize("mode", ["graph", "scan", "step"])
+def test_learned_rates_and_central_differences(mode):
+    inputs = problem(2)
+    _, found = gradients(inputs, learned, compile=mode)
+    same(found, gradients(inputs, learned)[1])
+    for name in ("w", "target", "lr", "batch"):
+        direction = torch.randn_like(inputs[name])
+
+        def along(x, name=name):
+            return outer({**inputs, name: x}, learned)
+
+        by_compiled = (found[name] * direction).sum().item()
+        assert by_compiled == pytest.approx(slope(along, inputs[name], direction), rel=1e-6)
+
+
+def test_adjoints_share_the_program_of_a_step():
+    rule = metaphys.sgd(lr=0.1, momentum=0.9)
+    expected = gradients(problem(), rule)
+    same(gradients(problem(), rule, compile="step"), expected)
+    for adjoint in (Checkpoint(3), Mixed(), Full()):
+        same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
+    for adjoint in (Truncated(2), OneStep()):
+        expected = gradients(problem(), rule, adjoint=adjoint)
+        same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
+
+
+def square(params, meta):
+    return (params - meta).square().sum()
+
+
+def unrolled(loss=square, mode: Any = "step", meta: Any = 1.0, steps: int = 2, **options: Any):
+    start = torch.ones(3, requires_grad=True)
+    end = metaphys.unroll(
+        loss, metaphys.sgd(lr=0.1), start, steps=steps, meta=meta, compile=mode,
+        backend="aot_eager", **options,
+    )  # fmt: skip
+    return end, start
+
+
+def test_a_function_made_anew_is_not_compiled_anew():
+    def total(scale):
+        end, start = unrolled(lambda p, m: (scale * p).square().sum())
+        return torch.autograd.grad(end.params.sum(), start)[0]
+
+    assert_near(total(torch.tensor(1.0)), torch.full((3,), 0.64))
+    torch.compiler.set_stance("fail_on_recompile")
+    try:
+        assert_near(total(torch.tensor(2.0)), torch.full((3,), 0.04))
+    finally:
+        torch.compiler.set_stance("default")
+
+
+def test_what_changes_in_a_rule_is_compiled_anew():
+    start = torch.ones(3)
+    for rate in (0.1, 0.2):
+        end = metaphys.unroll(
+            square, metaphys.sgd(lr=rate), start, steps=1, meta=0.0, compile="step",
+            backend="aot_eager",
+        )  # fmt: skip
+        assert_near(end.params, (1 - 2 * rate) * start)
+
+
+def test_stopping_early():
+    end, _ = unrolled(meta=0.0, steps=6, stop_below=1.5)
+    assert end.status is metaphys.Status.stopped
+    assert_near(end.params.detach(), torch.full((3,), 0.64))
+
+
+def test_first_derivatives_only():
+    end, start = unrolled(lambda p, m: (p**4).sum())
+    with pytest.raises(RuntimeError, match="compile=False"):
+        torch.autograd.grad(end.params.sum(), start, create_graph=True)
+
+
+def test_a_closed_over_tensor_is_refused_or_differentiated():
+    learned = torch.tensor(0.5, requires_grad=True)
+
+    def loss(params, meta):
+        return (params - learned).square().sum()
+
+    with pytest.raises(ValueError, match=r"`loss_fn`.*meta="):
+        unrolled(loss)
+    end, _ = unrolled(loss, "graph")
+    # p' = 0.8 p + 0.2 m, twice, of three.
+    assert_near(torch.autograd.grad(end.params.sum(), learned), (torch.tensor(3 * 0.36),))
+
+
+# What cannot be compiled runs as it is ------------------------------------------------------
+
+
+def branching(params, meta):
+    return params.square().sum() if params.sum() > 0 else params.abs().sum()
+
+
+def noisy(params, meta):
+    return (params - torch.rand(3)).square().sum()
+
+
+WHY = {"a branch on values": (branching, "step", "ranch"), "random": (noisy, "scan", "random")}
+
+
+@pytest.mark.parametrize("case", WHY)
+def test_the_eager_path_with_one_warning(case):
+    loss, mode, why = WHY[case]
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match=f"without `compile`.*{why}"):
+        end, start = unrolled(loss, mode)
+    torch.manual_seed(0)
+    expected, leaf = unrolled(loss, False)
+    assert_near(end.params, expected.params)
+    found = torch.autograd.grad(end.params.sum(), start)
+    assert_near(found, torch.autograd.grad(expected.params.sum(), leaf))
+    unrolled(loss, mode)  # a second warning would be an error
+
+
+@pytest.mark.parametrize("adjoint", [Full(), Checkpoint()], ids=str)
+def test_a_device_is_measured_no_more_often(adjoint):
+    results = []
+    for mode in (False, "graph"):
+        array = OscillatorArray(3)
+        device = WithNoise(SimulatedDevice(array), 0.1, seed=3)
+        pat = PhysicsAware(device, array)
+        controls = array.init_controls(generator=torch.Generator().manual_seed(1))
+        start = {name: tensor.requires_grad_() for name, tensor in controls.items()}
+        drive = torch.ones(2, 3)
+
+        def loss(params, meta, pat=pat, drive=drive):
+            return pat(drive, params).square().mean()
+
+        with pytest.warns(UserWarning, match="measurements") if mode else nullcontext():
+            end = metaphys.unroll(
+                loss, metaphys.sgd(lr=0.1), start, steps=3, adjoint=adjoint, compile=mode
+            )
+        found = torch.autograd.grad(end.losses.sum(), list(start.values()))
+        results.append((end.losses.detach(), found, device.calls))
+    assert results[1][2] == results[0][2] > 0
+    assert_near(results[1][:2], results[0][:2])
+
+
+def test_inside_of_vmap():
+    def end(meta):
+        return unrolled(meta=meta)[0].params
+
+    with pytest.warns(UserWarning, match="torch.func"):
+        found = torch.vmap(end)(torch.tensor([0.0, 1.0]))
+    assert_near(found, torch.tensor([0.64, 1.0])[:, None].expand(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [({"compile": "fast"}, "compile"), ({"compile": True, "backend": "gcc"}, "backend")],
+    ids=["compile", "backend"],
+)
+def test_refused_by_name(given, argument):
+    with pytest.raises(ValueError, match=f"`{argument}`"):
+        metaphys.unroll(square, metaphys.sgd(lr=0.1), torch.ones(2), steps=1, meta=0.0, **given)
+
+
+def test_the_default_by_steps():
+    most = _compile.GRAPH_STEPS
+    assert [_compile.default(k) for k in (1, most, most + 1, 300)] == ["graph"] * 2 + ["scan"] * 2
+
+
+@pytest.mark.skipif(
+    "METAPHYS_TEST_INDUCTOR" not in os.environ, reason="minutes; METAPHYS_TEST_INDUCTOR=1 runs it"
+)
+@pytest.mark.parametrize("mode", ["graph", "scan", "step"])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_by_inductor(mode, name):
+    rule, inputs = RULES[name](), problem(2)
+    found = gradients(inputs, rule, compile=mode, backend="inductor")
+    same(found, gradients(inputs, rule))

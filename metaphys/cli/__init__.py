@@ -1,4 +1,4 @@
-"""The command line: ``metaphys info``, ``meta-train``, ``train``, ``adapt`` and ``report``."""
+"""The command line: ``metaphys info``, ``train``, ``meta-train``, ``adapt``, ``report`` and so on."""
 
 from metaphys.cli._main import main
 

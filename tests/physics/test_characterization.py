@@ -201,3 +201,13 @@ def test_calls_are_counted_and_drives_stay_in_range():
 def test_what_cannot_be_characterized_is_refused(change, message, error):
     with pytest.raises(error, match=message):
         characterize(change.pop("device", Bench()), **change)
+
+
+def test_an_answer_before_the_question_is_seen():
+    class Early(Device):
+        ports = Ports(100, {}, 100)
+
+        def _read(self, drive, controls):
+            return torch.nn.functional.pad(drive[..., 4:], (0, 4))
+
+    assert characterize(Early(), rate=1e6).delay == -4

@@ -138,7 +138,7 @@ def _controls(device: Device, controls: Any) -> Any:
 
 def _in_time(probe: Probe, linear: LinearMap, noise: Repeatability) -> dict[str, Any]:
     assert linear.kernel is not None and linear.deviation is not None
-    lag, _ = delay(probe)
+    lag = delay(probe)
     memory, energy = decay(linear.kernel, linear.deviation)
     found = {
         "delay": lag,

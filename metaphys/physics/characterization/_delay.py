@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from metaphys.physics.characterization._probe import Probe
 
@@ -11,15 +10,15 @@ CERTAIN = 5.0
 """Standard errors above which a correlation is taken for more than chance."""
 
 
-def delay(probe: Probe, drives: int = 16) -> tuple[int | None, Tensor]:
+def delay(probe: Probe, drives: int = 16) -> int | None:
     """The least lag at which drive and readout are correlated beyond chance, in samples.
 
     The correlation of white drives with what they answer is the impulse response but for chance,
     which at K readouts of one lag has a standard error of 1/√K.
 
     Returns:
-        The lag, ``None`` where there is no correlation, and the correlation coefficients (2 M − 1),
-        from lag −(M − 1) on: what lies before 0 would be an answer before the question.
+        The lag, ``None`` where there is no correlation. One below 0 is an answer before the
+        question: the two clocks do not start together.
     """
     shapes = probe.white(drives, 3)
     answers = probe.answer(shapes)
@@ -36,5 +35,4 @@ def delay(probe: Probe, drives: int = 16) -> tuple[int | None, Tensor]:
     coefficients = found / (drives * pairs * scale.clamp_min(tiny))
     # A lag that few pairs show is left out: its error is its own largest value.
     certain = (coefficients.abs() * (drives * pairs).sqrt() > CERTAIN) & (pairs > min(n, m) // 4)
-    lag = int(lags[certain].min()) if bool(certain.any()) else None
-    return lag, coefficients
+    return int(lags[certain].min()) if bool(certain.any()) else None

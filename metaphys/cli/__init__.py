@@ -1,4 +1,4 @@
-"""The command line: ``metaphys info``, ``train``, ``meta-train``, ``adapt``, ``report`` and so on."""
+"""The command line: ``metaphys --help`` lists its commands."""
 
 from metaphys.cli._main import main
 

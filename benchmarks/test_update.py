@@ -24,7 +24,7 @@ from benchmarks.roots import pulled_back
 from metaphys import ops
 
 SIZES = {"4x1M": (4, 1_000_000), "200x256": (200, 256)}
-ROUNDS = {"4x1M": 20, "200x256": 60}
+ROUNDS = {"4x1M": 60, "200x256": 100}
 
 
 def _tensors(count: int, size: int) -> tuple[list[torch.Tensor], ...]:
@@ -100,7 +100,7 @@ PEERS: dict[str, Callable[[int, int], Callable[[], object]]] = {
 def test_adam_update_and_backward(benchmark, size: str, peer: str) -> None:
     benchmark.group = f"Adam update with backward, {size}"
     run = PEERS[peer](*SIZES[size])
-    benchmark.pedantic(run, rounds=ROUNDS[size], warmup_rounds=3)
+    benchmark.pedantic(run, rounds=ROUNDS[size], warmup_rounds=10)
 
 
 OPTIMIZERS: dict[str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]] = {

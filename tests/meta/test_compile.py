@@ -73,7 +73,7 @@ def gradients(inputs: dict[str, torch.Tensor], rule: Any, **options: Any) -> tup
     return value.detach(), dict(zip(given, grads))
 
 
-def same(found: Any, expected: Any, rtol: float = 1e-9) -> None:
+def assert_same(found: Any, expected: Any, rtol: float = 1e-9) -> None:
     torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-10)
 
 
@@ -88,14 +88,14 @@ TABLE = {"scan": ("sgd",), "step": ("adamw", "rmsprop-centered", "lion")}
 @pytest.mark.parametrize(("mode", "name"), [(m, n) for m, names in TABLE.items() for n in names])
 def test_the_same_as_eager(mode, name):
     rule = RULES[name]()
-    same(gradients(problem(), rule, compile=mode), gradients(problem(), rule))
+    assert_same(gradients(problem(), rule, compile=mode), gradients(problem(), rule))
 
 
 @pytest.mark.parametrize("mode", ["graph", "scan", "step"])
 def test_learned_rates_and_central_differences(mode):
     inputs = problem(2)
     _, found = gradients(inputs, learned, compile=mode)
-    same(found, gradients(inputs, learned)[1])
+    assert_same(found, gradients(inputs, learned)[1])
     for name in ("w", "target", "lr", "batch"):
         direction = torch.randn_like(inputs[name])
 
@@ -109,12 +109,12 @@ def test_learned_rates_and_central_differences(mode):
 def test_adjoints_share_the_program_of_a_step():
     rule = metaphys.sgd(lr=0.1, momentum=0.9)
     expected = gradients(problem(), rule)
-    same(gradients(problem(), rule, compile="step"), expected)
+    assert_same(gradients(problem(), rule, compile="step"), expected)
     for adjoint in (Checkpoint(3), Mixed(), Full()):
-        same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
+        assert_same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
     for adjoint in (Truncated(2), OneStep()):
         expected = gradients(problem(), rule, adjoint=adjoint)
-        same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
+        assert_same(gradients(problem(), rule, compile="step", adjoint=adjoint), expected)
 
 
 def square(params, meta):
@@ -262,4 +262,4 @@ def test_the_default_by_steps():
 def test_by_inductor(mode, name):
     rule, inputs = RULES[name](), problem(2)
     found = gradients(inputs, rule, compile=mode, backend="inductor")
-    same(found, gradients(inputs, rule))
+    assert_same(found, gradients(inputs, rule))

@@ -71,7 +71,7 @@ def gradients(function: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str,
     return dict(zip(given, torch.autograd.grad(function(given), list(given.values()))))
 
 
-def same(found: Any, expected: Any, rtol: float = 1e-9) -> None:
+def assert_same(found: Any, expected: Any, rtol: float = 1e-9) -> None:
     torch.testing.assert_close(found, expected, rtol=rtol, atol=1e-10)
 
 
@@ -89,7 +89,7 @@ def with_rates() -> dict[str, Tensor]:
 def test_adjoint_by_rule(adjoint, name):
     inputs, rule = problem(), RULES[name]()
     expected = gradients(lambda x: outer(x, rule, Full()), inputs)
-    same(gradients(lambda x: outer(x, rule, adjoint), inputs), expected)
+    assert_same(gradients(lambda x: outer(x, rule, adjoint), inputs), expected)
 
 
 @pytest.mark.parametrize("adjoint", [Checkpoint(2), Mixed(2)], ids=str)
@@ -98,11 +98,11 @@ def test_vmapped_over_tasks(adjoint, name):
     tasks = {key: torch.stack([t, 0.7 * t]) for key, t in problem().items()}
     rule = RULES[name]()
     whole = gradients(lambda x: vmap(lambda y: outer(y, rule, Full()))(x).sum(), tasks)
-    same(gradients(lambda x: vmap(lambda y: outer(y, rule, adjoint))(x).sum(), tasks), whole)
-    same(vmap(grad(lambda x: outer(x, rule, adjoint)))(tasks), whole)
+    assert_same(gradients(lambda x: vmap(lambda y: outer(y, rule, adjoint))(x).sum(), tasks), whole)
+    assert_same(vmap(grad(lambda x: outer(x, rule, adjoint)))(tasks), whole)
     one = {key: tensor[1] for key, tensor in tasks.items()}
     alone = gradients(lambda x: outer(x, rule, adjoint), one)
-    same(alone, {key: tensor[1] for key, tensor in whole.items()})
+    assert_same(alone, {key: tensor[1] for key, tensor in whole.items()})
 
 
 @pytest.mark.parametrize("adjoint", [Checkpoint(2), Mixed(2)], ids=str)
@@ -116,7 +116,7 @@ def test_tasks_that_share_the_start(adjoint):
 
         return grad(lambda start: vmap(lambda target: task(start, target))(targets).sum())(inputs)
 
-    same(total(adjoint), total(Full()))
+    assert_same(total(adjoint), total(Full()))
 
 
 @exact
@@ -124,8 +124,8 @@ def test_learned_rates_and_central_differences(adjoint):
     inputs = with_rates()
     expected = gradients(lambda x: outer(x, learned, Full()), inputs)
     found = gradients(lambda x: outer(x, learned, adjoint), inputs)
-    same(found, expected)
-    same(grad(lambda x: outer(x, learned, adjoint))(inputs), expected)
+    assert_same(found, expected)
+    assert_same(grad(lambda x: outer(x, learned, adjoint))(inputs), expected)
     for name, value in inputs.items():
         direction = torch.randn_like(value)
         truth = slope(
@@ -146,13 +146,13 @@ def test_second_order(adjoint):
         return once
 
     expected = grad(twice(Full()))(inputs)
-    same(grad(twice(adjoint))(inputs), expected)
+    assert_same(grad(twice(adjoint))(inputs), expected)
     given = {name: tensor.clone().requires_grad_() for name, tensor in inputs.items()}
     leaves = list(given.values())
     first = torch.autograd.grad(outer(given, learned, adjoint), leaves, create_graph=True)
     square = sum((part.square().sum() for part in first), torch.zeros(()))
     second = torch.autograd.grad(square, leaves)
-    same(dict(zip(given, second)), expected)
+    assert_same(dict(zip(given, second)), expected)
 
 
 @pytest.mark.parametrize("adjoint", [Full(), Checkpoint(2), Mixed(2)], ids=str)
@@ -163,9 +163,9 @@ def test_forward_mode(adjoint):
         return outer({**inputs, "lr": rate}, learned, adjoint)
 
     rate = inputs["lr"]
-    same(jacfwd(by_rate)(rate), grad(by_rate)(rate))
-    same(jacfwd(grad(by_rate))(rate), jacrev(grad(by_rate))(rate))
-    same(jacfwd(jacfwd(by_rate))(rate), grad(grad(by_rate))(rate))
+    assert_same(jacfwd(by_rate)(rate), grad(by_rate)(rate))
+    assert_same(jacfwd(grad(by_rate))(rate), jacrev(grad(by_rate))(rate))
+    assert_same(jacfwd(jacfwd(by_rate))(rate), grad(grad(by_rate))(rate))
 
 
 # Forward ------------------------------------------------------------------------------------
@@ -188,12 +188,12 @@ def test_forward_is_the_same_derivative():
     torch.manual_seed(1)
     forward, _ = of_scalars(Forward())
     expected = gradients(full, scalars)
-    same(gradients(forward, scalars), expected)
-    same(grad(forward)(scalars), expected)
+    assert_same(gradients(forward, scalars), expected)
+    assert_same(grad(forward)(scalars), expected)
     tasks = {name: torch.stack([t, 0.9 * t]) for name, t in scalars.items()}
-    same(vmap(grad(forward))(tasks), vmap(grad(full))(tasks))
-    same(grad(lambda x: vmap(forward)(x).sum())(tasks), vmap(grad(full))(tasks))
-    same(jacfwd(forward)(scalars), expected)
+    assert_same(vmap(grad(forward))(tasks), vmap(grad(full))(tasks))
+    assert_same(grad(lambda x: vmap(forward)(x).sum())(tasks), vmap(grad(full))(tasks))
+    assert_same(jacfwd(forward)(scalars), expected)
 
 
 def test_forward_has_no_second_derivative_and_says_so():
@@ -251,7 +251,7 @@ def test_forward_measures_once_and_draws_once():
     assert device.calls == 3 * 4
     device = WithNoise(SimulatedDevice(array), 0.1, seed=3)
     pat = PhysicsAware(device, array)
-    same(found, grad(lambda r: end(r, Full()))(rates))
+    assert_same(found, grad(lambda r: end(r, Full()))(rates))
 
 
 # The windows -------------------------------------------------------------------------------
@@ -268,10 +268,10 @@ def test_a_window_is_what_its_steps_contribute(adjoint, k):
     meta = torch.ones(2, requires_grad=True)
     end = metaphys.unroll(quadratic, rule, start, steps=9, meta=meta, adjoint=adjoint)
     full = metaphys.unroll(quadratic, rule, start, steps=9, meta=meta)
-    same(end.params, full.params)
-    same(end.losses, full.losses)
+    assert_same(end.params, full.params)
+    assert_same(end.losses, full.losses)
     found, by_start = torch.autograd.grad(end.params.sum(), (meta, start), allow_unused=True)
-    same(found, torch.full((2,), 1 - 0.7**k))
+    assert_same(found, torch.full((2,), 1 - 0.7**k))
     assert (by_start is None) == (k < 9)
 
 
@@ -284,10 +284,14 @@ def test_a_window_is_cut_under_every_transform():
             loss, metaphys.sgd(lr=0.3), torch.zeros(()), steps=4, adjoint=Truncated(2)
         ).params
 
-    same(grad(end)(torch.tensor(1.0)), torch.tensor(1 - 0.7**2))
-    same(grad(lambda m: end(m) ** 2 / 2)(torch.tensor(1.0)), (1 - 0.7**2) * end(torch.tensor(1.0)))
-    same(grad(grad(lambda m: end(m) ** 2 / 2))(torch.tensor(1.0)), torch.tensor((1 - 0.7**2) ** 2))
-    same(vmap(grad(end))(torch.ones(3)), torch.full((3,), 1 - 0.7**2))
+    assert_same(grad(end)(torch.tensor(1.0)), torch.tensor(1 - 0.7**2))
+    assert_same(
+        grad(lambda m: end(m) ** 2 / 2)(torch.tensor(1.0)), (1 - 0.7**2) * end(torch.tensor(1.0))
+    )
+    assert_same(
+        grad(grad(lambda m: end(m) ** 2 / 2))(torch.tensor(1.0)), torch.tensor((1 - 0.7**2) ** 2)
+    )
+    assert_same(vmap(grad(end))(torch.ones(3)), torch.full((3,), 1 - 0.7**2))
 
 
 @pytest.mark.parametrize(
@@ -400,9 +404,9 @@ def test_random_numbers_are_the_same_again(adjoint):
 
     expected = gradients(lambda x: run(x, Full()), inputs)
     after = torch.rand(())
-    same(gradients(lambda x: run(x, adjoint), inputs), expected)
+    assert_same(gradients(lambda x: run(x, adjoint), inputs), expected)
     assert torch.rand(()).equal(after)  # recomputation leaves the stream where it was
-    same(grad(lambda x: run(x, adjoint))(inputs), expected)
+    assert_same(grad(lambda x: run(x, adjoint))(inputs), expected)
 
 
 @pytest.mark.parametrize("adjoint", [Full(), Checkpoint(2), Mixed(2), OneStep()], ids=str)
@@ -434,7 +438,7 @@ def test_a_device_is_measured_once_a_step(adjoint, tasks):
     assert device.calls == STEPS * tasks * 4
     device = WithNoise(SimulatedDevice(array), 0.1, seed=3)
     pat, adjoint = PhysicsAware(device, array), Full()
-    same(dict(zip(leaves, found)), grad(total)(controls))
+    assert_same(dict(zip(leaves, found)), grad(total)(controls))
 
 
 def test_autocast_is_the_same_again():

@@ -20,7 +20,7 @@ from benchmarks import jaxed
 
 STEPS = 5
 NETS = {"0.7k": (10, 32, 10), "33k": (64, 128, 128, 64), "0.8M": (256, 512, 512, 512, 256)}
-ROUNDS = {"0.7k": 100, "33k": 40, "0.8M": 9}
+ROUNDS = {"0.7k": 300, "33k": 40, "0.8M": 9}
 
 
 def _mlp(sizes: tuple[int, ...]) -> nn.Module:
@@ -87,4 +87,4 @@ PEERS: dict[str, Callable[[str, str], Callable[[], object]]] = {
 def test_meta_gradient(benchmark, net: str, optimizer: str, peer: str) -> None:
     benchmark.group = f"5 steps of {optimizer}, {net} parameters"
     run = PEERS[peer](optimizer, net)
-    benchmark.pedantic(run, rounds=ROUNDS[net], warmup_rounds=3)
+    benchmark.pedantic(run, rounds=ROUNDS[net], warmup_rounds=9)

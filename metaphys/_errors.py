@@ -47,3 +47,24 @@ def check(
     """Do nothing where ``condition`` holds, else :func:`refuse`."""
     if not condition:
         refuse(argument, expected=expected, got=got, remedy=remedy, error=error)
+
+
+def check_kind(
+    value: Any,
+    kind: type | tuple[type, ...],
+    argument: str,
+    *,
+    expected: str,
+    remedy: str = "",
+) -> None:
+    """Do nothing where ``value`` is a ``kind``, else a ``TypeError`` with its type's name.
+
+    Example:
+        >>> check_kind("0.1", float, "lr", expected="a number")
+        Traceback (most recent call last):
+        ...
+        TypeError: `lr` must be a number, but got str.
+    """
+    if not isinstance(value, kind):
+        got = type(value).__name__
+        refuse(argument, expected=expected, got=got, remedy=remedy, error=TypeError)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys._slots import parameter_slots
 from metaphys.meta._group import Group, by_name
 from metaphys.optim._torch import torch_groups
@@ -24,12 +24,8 @@ def groups_of(
         module: holds all of its parameters.
         given: hyper-parameters in place of every group's own.
     """
-    check(
-        isinstance(module, nn.Module),
-        "module",
-        expected="the nn.Module that holds the optimizer's parameters",
-        got=type(module).__name__,
-        error=TypeError,
+    check_kind(
+        module, nn.Module, "module", expected="the nn.Module that holds the optimizer's parameters"
     )
     slots = {id(slot.get()): slot for slot in parameter_slots(module)}
     groups = []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check, check_kind, refuse
 from metaphys._slots import Slot, parameter_slots
 from metaphys._tree import flatten
 from metaphys.optim.rule import (
@@ -119,13 +119,7 @@ def with_group(
 
 def stepped_slots(module: nn.Module) -> list[Slot]:
     """The slots of the parameters that require a gradient, of which there must be one."""
-    check(
-        isinstance(module, nn.Module),
-        "module",
-        expected="an nn.Module",
-        got=type(module).__name__,
-        error=TypeError,
-    )
+    check_kind(module, nn.Module, "module", expected="an nn.Module")
     slots = [slot for slot in parameter_slots(module) if slot.get().requires_grad]
     if not slots:
         refuse(

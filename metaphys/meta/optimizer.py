@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check, check_kind, refuse
 from metaphys._tree import map_tensors
 from metaphys._typing import Tree
 from metaphys.meta._flat_rule import FlatRule
@@ -78,13 +78,7 @@ class MetaOptimizer:
         truncate: int | None = None,
         record: bool = False,
     ) -> None:
-        check(
-            isinstance(rule, Rule),
-            "rule",
-            expected="a rule such as metaphys.sgd(lr=0.1)",
-            got=type(rule).__name__,
-            error=TypeError,
-        )
+        check_kind(rule, Rule, "rule", expected="a rule such as metaphys.sgd(lr=0.1)")
         self._begin(rule, first_order, grad_callback, truncate, record)
         self.add_param_group(module)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metaphys._errors import check
+from metaphys._errors import check_kind
 
 
 def functional(module: nn.Module) -> tuple[Callable[..., Any], dict[str, Tensor]]:
@@ -36,13 +36,7 @@ def functional(module: nn.Module) -> tuple[Callable[..., Any], dict[str, Tensor]
         >>> grads["weight"]
         tensor([[1., 1.]])
     """
-    check(
-        isinstance(module, nn.Module),
-        "module",
-        expected="an nn.Module",
-        got=type(module).__name__,
-        error=TypeError,
-    )
+    check_kind(module, nn.Module, "module", expected="an nn.Module")
 
     def apply(params: dict[str, Tensor], *inputs: Any) -> Any:
         return functional_call(module, params, inputs)

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics import Encoded
 
 
@@ -55,13 +55,7 @@ class PhysicalLayer(nn.Module):
             remedy="A system's init_controls() makes them.",
         )
         for name, value in controls.items():
-            check(
-                isinstance(value, Tensor),
-                f"controls.{name}",
-                expected="a tensor",
-                got=type(value).__name__,
-                error=TypeError,
-            )
+            check_kind(value, Tensor, f"controls.{name}", expected="a tensor")
         self.limits = dict(limits or {})
         for name, limit in self.limits.items():
             known = ", ".join(controls)

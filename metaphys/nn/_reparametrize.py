@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check, check_kind, refuse
 from metaphys._slots import Slot, tensor_slots
 
 MISSING: Any = object()
@@ -46,13 +46,7 @@ def swap_state(
         >>> isinstance(net.weight, torch.nn.Parameter)
         True
     """
-    check(
-        isinstance(module, nn.Module),
-        "module",
-        expected="an nn.Module",
-        got=type(module).__name__,
-        error=TypeError,
-    )
+    check_kind(module, nn.Module, "module", expected="an nn.Module")
     given = dict(named_tensors)
     kinds = ("_parameters", "_buffers", "_meta_parameters")
     slots = {name: slot for slot in tensor_slots(module, kinds) for name in slot.names}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check, check_kind, refuse
 from metaphys._tree import flatten, unflatten
 from metaphys.optim.adadelta import adadelta
 from metaphys.optim.adagrad import adagrad
@@ -67,13 +67,7 @@ def torch_groups(optimizer: torch.optim.Optimizer, given: Mapping[str, Any]) -> 
         TypeError: if it is no torch optimizer.
         ValueError: if there is no rule for its class, or none with one of its options.
     """
-    check(
-        isinstance(optimizer, torch.optim.Optimizer),
-        "optimizer",
-        expected="a torch.optim.Optimizer",
-        got=type(optimizer).__name__,
-        error=TypeError,
-    )
+    check_kind(optimizer, torch.optim.Optimizer, "optimizer", expected="a torch.optim.Optimizer")
     if not isinstance(optimizer, Optimizer) and type(optimizer) not in KINDS:
         refuse(
             "optimizer",

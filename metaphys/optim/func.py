@@ -6,7 +6,7 @@ from typing import Any, final
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check_kind
 from metaphys._tree import flatten_tensors, map_tensors, unflatten
 from metaphys._typing import Tree
 from metaphys.optim._gradients import check_loss, gradients
@@ -41,13 +41,7 @@ class FuncOptimizer:
     """
 
     def __init__(self, rule: Rule, *, inplace: bool = False) -> None:
-        check(
-            isinstance(rule, Rule),
-            "rule",
-            expected="a rule such as metaphys.sgd(lr=0.1)",
-            got=type(rule).__name__,
-            error=TypeError,
-        )
+        check_kind(rule, Rule, "rule", expected="a rule such as metaphys.sgd(lr=0.1)")
         self.rule = rule
         self.inplace = bool(inplace)
         self._state: Any = None

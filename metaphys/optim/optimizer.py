@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, overload
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.optim._state import names_of, pack, steps_of, unpack
 from metaphys.optim.rule import (
     PerLeaf,
@@ -41,13 +41,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[Any], rule: Rule) -> None:
-        check(
-            isinstance(rule, Rule),
-            "rule",
-            expected="a rule such as metaphys.sgd(lr=0.1)",
-            got=type(rule).__name__,
-            error=TypeError,
-        )
+        check_kind(rule, Rule, "rule", expected="a rule such as metaphys.sgd(lr=0.1)")
         self.rule = rule
         super().__init__(params, dict(rule.hyper))
 
@@ -62,13 +56,7 @@ class Optimizer(torch.optim.Optimizer):
             param_group: ``params``, and hyper-parameters that differ from the rule's. One that
                 may differ from parameter to parameter (``lr``, ``mask``) may be a list.
         """
-        check(
-            isinstance(param_group, dict),
-            "param_group",
-            expected="a dict with `params`",
-            got=type(param_group).__name__,
-            error=TypeError,
-        )
+        check_kind(param_group, dict, "param_group", expected="a dict with `params`")
         given = {k: v for k, v in param_group.items() if k in self.rule.hyper}
         self.rule.core.check({**self.rule.hyper, **given})
         super().add_param_group(param_group)

@@ -12,7 +12,7 @@ import optree
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import through_tapes
@@ -194,13 +194,12 @@ class SimulatedDevice(Device):
     """
 
     def __init__(self, system: System) -> None:
-        check(
-            isinstance(system, System),
+        check_kind(
+            system,
+            System,
             "system",
             expected="a System",
-            got=type(system).__name__,
             remedy="Derive from Device to measure something else.",
-            error=TypeError,
         )
         self.system = system
         self.ports, self.units = system.ports, system.units
@@ -213,11 +212,10 @@ class SimulatedDevice(Device):
 
 
 def check_device(device: Any) -> None:
-    check(
-        isinstance(device, Device),
+    check_kind(
+        device,
+        Device,
         "device",
         expected="a Device",
-        got=type(device).__name__,
         remedy="Wrap a system as SimulatedDevice(system).",
-        error=TypeError,
     )

@@ -7,7 +7,7 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._encoding import Encoding
 from metaphys.physics._ports import Ports
 
@@ -70,13 +70,7 @@ class Encoded:
             remedy="Give a device its twin: PhysicsAware(device, twin).",
             error=TypeError,
         )
-        check(
-            isinstance(encoding, Encoding),
-            "encoding",
-            expected="an Encoding, as Affine() is",
-            got=type(encoding).__name__,
-            error=TypeError,
-        )
+        check_kind(encoding, Encoding, "encoding", expected="an Encoding, as Affine() is")
         n, inner = f.ports.drive, f.ports.controls
         own = encoding.shapes(n)
         fits = isinstance(inner, dict) and not set(own) & set(inner)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._device import Device, SimulatedDevice
 from metaphys.physics._seeds import derived
 from metaphys.physics._system import System
@@ -71,13 +71,7 @@ class Population:
     def __post_init__(self) -> None:
         for name, kind in (("system", System), ("spread", Spread)):
             value = getattr(self, name)
-            check(
-                isinstance(value, kind),
-                name,
-                expected=f"a {kind.__name__}",
-                got=type(value).__name__,
-                error=TypeError,
-            )
+            check_kind(value, kind, name, expected=f"a {kind.__name__}")
         check(self.noise >= 0, "noise", expected=">= 0", got=self.noise)
         check(self.drive_noise >= 0, "drive_noise", expected=">= 0", got=self.drive_noise)
 

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 
 RELATIVE = ("R1", "L", "RL", "C", "Rb", "Rc", "Is", "Bf")
 """Components whose mismatch is relative: value · (1 + mismatch)."""
@@ -57,13 +57,12 @@ class CircuitMismatch:
         """
         longest: tuple[int, ...] = ()
         for name, value in self.given().items():
-            check(
-                isinstance(value, Tensor),
+            check_kind(
+                value,
+                Tensor,
                 f"mismatch.{name}",
                 expected="a tensor",
-                got=type(value).__name__,
                 remedy="Convert it with torch.as_tensor.",
-                error=TypeError,
             )
             longest = max(longest, tuple(value.shape), key=len)
         for name, value in self.given().items():

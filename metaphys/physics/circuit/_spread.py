@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._population import Spread
 from metaphys.physics._seeds import stream
 from metaphys.physics.circuit._circuit import Circuit
@@ -75,13 +75,12 @@ class CircuitSpread(Spread):
         return system.with_mismatch(CircuitMismatch(**fleet))
 
     def _draw(self, system: Circuit, seed: int) -> dict[str, Tensor]:
-        check(
-            isinstance(system, Circuit),
+        check_kind(
+            system,
+            Circuit,
             "system",
             expected="a Circuit",
-            got=type(system).__name__,
             remedy="Every system has a spread of its own.",
-            error=TypeError,
         )
         generator = stream(seed, "mismatch")
         tolerances = dataclasses.asdict(self)

@@ -8,7 +8,7 @@ from typing import final
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._population import Spread
 from metaphys.physics._seeds import stream
 from metaphys.physics.oscillators._array import OscillatorArray
@@ -68,13 +68,12 @@ class OscillatorSpread(Spread):
         )
 
     def _mismatch(self, system: OscillatorArray, seed: int) -> OscillatorMismatch:
-        check(
-            isinstance(system, OscillatorArray),
+        check_kind(
+            system,
+            OscillatorArray,
             "system",
             expected="an OscillatorArray",
-            got=type(system).__name__,
             remedy="Every system has a spread of its own.",
-            error=TypeError,
         )
         generator, size = stream(seed, "mismatch"), system.size
         # All are always drawn, in float64: a seed is the same pattern at every spread and dtype.

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._population import Spread
 from metaphys.physics._seeds import stream
 from metaphys.physics.plate._mismatch import PlateMismatch
@@ -63,13 +63,12 @@ class PlateSpread(Spread):
         return system.with_mismatch(PlateMismatch(**stacked))
 
     def _mismatch(self, system: Plate, seed: int) -> PlateMismatch:
-        check(
-            isinstance(system, Plate),
+        check_kind(
+            system,
+            Plate,
             "system",
             expected="a Plate",
-            got=type(system).__name__,
             remedy="Every system has a spread of its own.",
-            error=TypeError,
         )
 
         # A stream for each: a seed is the same unit whatever spreads are zero and modes are kept.

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys.physics._population import Spread
 from metaphys.physics._seeds import stream
 from metaphys.physics.shg._mismatch import SHGMismatch
@@ -63,13 +63,12 @@ class SHGSpread(Spread):
         return system.with_mismatch(SHGMismatch(**stacked))
 
     def _draw(self, system: SecondHarmonic, seed: int) -> dict[str, Tensor]:
-        check(
-            isinstance(system, SecondHarmonic),
+        check_kind(
+            system,
+            SecondHarmonic,
             "system",
             expected="an SHG or a ThinSHG",
-            got=type(system).__name__,
             remedy="Every system has a spread of its own.",
-            error=TypeError,
         )
         generator = stream(seed, "mismatch")
         # All are always drawn, in float64: a seed is the same unit at every spread and dtype.

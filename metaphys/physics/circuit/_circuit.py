@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from metaphys._errors import check
+from metaphys.physics._constants import Constant
 from metaphys.physics._convolve import convolve
-from metaphys.physics._ports import Ports
-from metaphys.physics._system import System
+from metaphys.physics._waveform import WaveformSystem
 from metaphys.physics.circuit._components import Components
 from metaphys.physics.circuit._linear import kernel
 from metaphys.physics.circuit._mismatch import CircuitMismatch
 from metaphys.physics.circuit._parameters import pack, unpack, values
 from metaphys.physics.circuit._response import respond
 from metaphys.physics.circuit._rk4 import Base, rk4
-from metaphys.physics.circuit._setup import nominal, setup
+from metaphys.physics.circuit._setup import Setup, nominal, setup, tabulated
 
 METHODS = ("exponential", "rk4")
 HOLDS = ("linear", "step")
@@ -25,7 +25,7 @@ READOUTS = ("base", "collector")
 
 
 @final
-class Circuit(System):
+class Circuit(WaveformSystem):
     r"""A series RLC circuit whose capacitor feeds the base of a transistor: volts in, volts out.
 
     ::
@@ -85,6 +85,10 @@ class Circuit(System):
         [0.16, 0.1]
     """
 
+    _arguments = (
+        "components", "samples", "guard", "rate", "substeps", "method", "hold", "readout"
+    )  # fmt: skip
+
     def __init__(
         self,
         components: Components | None = None,
@@ -98,53 +102,21 @@ class Circuit(System):
         readout: str = "base",
         mismatch: CircuitMismatch | None = None,
     ) -> None:
-        check(samples >= 1, "samples", expected=">= 1", got=samples)
-        check(guard >= 0, "guard", expected=">= 0", got=guard)
-        check(rate > 0, "rate", expected="> 0 (Hz)", got=rate)
-        check(substeps >= 1, "substeps", expected=">= 1", got=substeps)
+        super().__init__(samples, guard, rate, substeps)
         check(method in METHODS, "method", expected=f"one of {METHODS}", got=repr(method))
         check(hold in HOLDS, "hold", expected=f"one of {HOLDS}", got=repr(hold))
         check(readout in READOUTS, "readout", expected=f"one of {READOUTS}", got=repr(readout))
         self.components = Components() if components is None else components
         wired = readout == "base" or self.components.transistor is not None
         check(wired, "readout", expected="'base' where there is no transistor", got=repr(readout))
-        self.samples, self.guard, self.rate = samples, guard, rate
-        self.substeps, self.method, self.hold, self.readout = substeps, method, hold, readout
+        self.method, self.hold, self.readout = method, hold, readout
         self.mismatch = CircuitMismatch() if mismatch is None else mismatch
         self.units = self.mismatch.units()
-        self.ports = Ports(samples, {}, samples + guard)
-        # Made once for the unit that a training loop calls most: the twin.
+        self._dt = 1 / (rate * substeps)
+        self._kept: Constant[Setup] = Constant(self.mismatch.given().values())
+        # Made at once, so that torch.compile finds it.
         same = not self.mismatch.given() and method == "exponential"
-        dt = 1 / (rate * substeps)
-        self._nominal = nominal(self.components, dt, hold) if same else None
-
-    def __repr__(self) -> str:
-        units = f", units={self.units}" if self.units else ""
-        return f"Circuit(samples={self.samples}, guard={self.guard}, rate={self.rate}{units})"
-
-    def with_mismatch(self, mismatch: CircuitMismatch | None) -> Circuit:
-        """The same circuit with another mismatch (``None``: the nominal one)."""
-        return Circuit(
-            self.components,
-            samples=self.samples,
-            guard=self.guard,
-            rate=self.rate,
-            substeps=self.substeps,
-            method=self.method,
-            hold=self.hold,
-            readout=self.readout,
-            mismatch=mismatch,
-        )
-
-    def init_controls(
-        self,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, Tensor]:
-        """None: the empty dict."""
-        return {}
+        self._nominal = nominal(self.components, self._dt, hold) if same else None
 
     def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
         if not drive.numel():
@@ -167,13 +139,9 @@ class Circuit(System):
 
     def _voltage(self, source: Tensor) -> Tensor:
         """Voltage v (or the collector's) at the end of every step."""
-        dt = 1 / (self.rate * self.substeps)
         if self.method == "rk4":
-            return self._classical(source, dt)
-        if self._nominal is None:
-            step, packed, table = setup(self.components, self.mismatch, dt, self.hold, source)
-        else:
-            step, packed, table = self._nominal.to(source)
+            return self._classical(source)
+        step, packed, table = self._setup(source)
         length = source.shape[-1]
         linear = kernel(step.matrix, step.later[..., 0], step.at_once[..., 0], length)
         u = convolve(linear.unsqueeze(-2), source)
@@ -183,11 +151,19 @@ class Circuit(System):
         q = unpack(packed)
         return w - p if self.readout == "collector" else s - q.impedance / q.Rs * (s - w)
 
-    def _classical(self, source: Tensor, dt: float) -> Tensor:
+    def _setup(self, source: Tensor) -> Setup:
+        if self._nominal is not None:
+            return self._nominal.to(source)
+        made_of = self.components, self.mismatch, self._dt, self.hold
+        if self._kept.is_constant():
+            return self._kept.like(source, lambda on: tabulated(*made_of, on))
+        return setup(*made_of, source)
+
+    def _classical(self, source: Tensor) -> Tensor:
         part = values(self.components, self.mismatch, source.dtype, source.device)
         wired = self.components.transistor is not None
         base = Base(unpack(pack(self.components, part))) if wired else None
-        v = rk4(source, part, base, dt, self.hold)
+        v = rk4(source, part, base, self._dt, self.hold)
         if self.readout == "base" or base is None:
             return v
         w, p = base.voltages(v)

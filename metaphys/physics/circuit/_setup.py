@@ -43,10 +43,17 @@ def setup(
     return Setup(step, pack(parts, part, step), None)
 
 
+def tabulated(
+    parts: Components, mismatch: CircuitMismatch, dt: float, hold: str, on: torch.device
+) -> Setup:
+    """The step of units whose mismatch is constant, and their tables, in float64."""
+    like = torch.zeros((), dtype=torch.float64, device=on)
+    found = setup(parts, mismatch, dt, hold, like)
+    table = None if parts.transistor is None else tabulate(unpack(found.packed))
+    return found._replace(table=table)
+
+
 def nominal(parts: Components, dt: float, hold: str) -> Setup:
     """The step of the nominal circuit and its table, in float64 on the CPU."""
     with torch.inference_mode(False), torch.no_grad():
-        like = torch.zeros((), dtype=torch.float64)
-        found = setup(parts, CircuitMismatch(), dt, hold, like)
-        table = None if parts.transistor is None else tabulate(unpack(found.packed))
-        return found._replace(table=table)
+        return tabulated(parts, CircuitMismatch(), dt, hold, torch.device("cpu"))

@@ -12,8 +12,8 @@ from torch import Tensor
 from metaphys._errors import check
 from metaphys.physics._constants import Constant
 from metaphys.physics._convolve import convolve
-from metaphys.physics._ports import Ports, align
-from metaphys.physics._system import System
+from metaphys.physics._ports import align
+from metaphys.physics._waveform import WaveformSystem
 from metaphys.physics.plate._design import PlateDesign
 from metaphys.physics.plate._march import Ear, Read, march
 from metaphys.physics.plate._mismatch import PlateMismatch
@@ -23,7 +23,7 @@ from metaphys.physics.plate._shapes import shapes
 
 
 @final
-class Plate(System):
+class Plate(WaveformSystem):
     r"""A thin plate that a voice coil drives and a microphone hears: a force in, a voltage out.
 
     ::
@@ -78,6 +78,8 @@ class Plate(System):
         torch.Size([8, 296])
     """
 
+    _arguments = ("design", "samples", "guard", "rate", "substeps", "checkpoint")
+
     def __init__(
         self,
         design: PlateDesign | None = None,
@@ -89,46 +91,15 @@ class Plate(System):
         checkpoint: int | None = None,
         mismatch: PlateMismatch | None = None,
     ) -> None:
-        check(samples >= 1, "samples", expected=">= 1", got=samples)
-        check(guard >= 0, "guard", expected=">= 0", got=guard)
-        check(rate > 0, "rate", expected="> 0 (Hz)", got=rate)
-        check(substeps >= 1, "substeps", expected=">= 1", got=substeps)
+        super().__init__(samples, guard, rate, substeps)
         right = checkpoint is None or checkpoint >= 1
         check(right, "checkpoint", expected="a number of samples >= 1, or None", got=checkpoint)
         self.design = PlateDesign() if design is None else design
-        self.samples, self.guard, self.rate = samples, guard, rate
-        self.substeps, self.checkpoint = substeps, checkpoint
+        self.checkpoint = checkpoint
         self.mismatch = PlateMismatch() if mismatch is None else mismatch
         self.units = self.mismatch.units(self.design.modes)
-        self.ports = Ports(samples, {}, samples + guard)
         self._shapes = shapes(self.design)
         self._kernel = Constant(getattr(self.mismatch, f.name) for f in fields(self.mismatch))
-
-    def __repr__(self) -> str:
-        units = f", units={self.units}" if self.units else ""
-        return f"Plate(samples={self.samples}, guard={self.guard}, rate={self.rate}{units})"
-
-    def with_mismatch(self, mismatch: PlateMismatch | None) -> Plate:
-        """The same design with another mismatch (``None``: the nominal plate)."""
-        return Plate(
-            self.design,
-            samples=self.samples,
-            guard=self.guard,
-            rate=self.rate,
-            substeps=self.substeps,
-            checkpoint=self.checkpoint,
-            mismatch=mismatch,
-        )
-
-    def init_controls(
-        self,
-        *,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> dict[str, Tensor]:
-        """None: the empty dict."""
-        return {}
 
     @property
     def frequencies(self) -> Tensor:

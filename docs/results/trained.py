@@ -1,7 +1,8 @@
 """Store the result of finished runs of ``metaphys train``: one JSON file for one experiment.
 
 Run as ``python docs/results/trained.py RUN_DIR [RUN_DIR ...]``, with runs that differ in seed or
-unit alone. The file is called after what was trained: ``circuit-spice-digits-pat.json``.
+unit alone. The file is called after what was trained: ``circuit-spice-digits-pat.json``. Other
+scripts here that train on units store their results by this one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from metaphys.training._statistics import half_interval
 from metaphys.training.unit._findings import wilson
+from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._results import TrainedRun, read_trained
 
 HERE = Path(__file__).parent
@@ -26,8 +28,15 @@ PUBLISHED = {
 """Accuracies of the same system on the same data, elsewhere and on other units."""
 
 
-def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
+def collect(
+    runs: Sequence[TrainedRun], *, called: str | None = None, command: str | None = None
+) -> dict[str, Any]:
     """What is stored of some runs.
+
+    Args:
+        runs: finished ones.
+        called: the name of the experiment; after what was trained by default.
+        command: what made them; by default the first run's.
 
     Raises:
         ValueError: a quick run, runs that differ in more than seed and unit, or one run twice.
@@ -43,8 +52,10 @@ def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
     count = first.summary["judged"]
     half = half_interval(values)
     notes = [
-        f"{first.own['device_calls']:,} device calls, {first.config.steps} steps.",
-        "The twin is the nominal system, not one that was fitted to the unit.",
+        f"{first.own['device_calls']:,} device calls, {first.config.steps} steps of "
+        f"{first.config.batch} samples, {first.config.layers} layers.",
+        _mismatch(first),
+        _twins(runs),
     ]
     baselines = _baselines(runs)
     if baselines["linear classifier"] > math.fsum(values) / len(values):
@@ -56,8 +67,8 @@ def collect(runs: Sequence[TrainedRun]) -> dict[str, Any]:
             "samples alone; nothing is known about other units and seeds."
         )
     return {
-        "experiment": name(first),
-        "command": first.environment.get("command", "unknown"),
+        "experiment": called or name(first),
+        "command": command or first.environment.get("command", "unknown"),
         "commit": first.environment.get("revision", "unknown"),
         "torch": first.environment.get("torch", "unknown"),
         "seeds": [run.config.seed for run in runs],
@@ -80,6 +91,28 @@ def name(run: TrainedRun) -> str:
     config = run.config
     device = [] if config.device == "simulated" else [config.device]
     return "-".join([config.system, *device, config.data, config.rule])
+
+
+def _mismatch(run: TrainedRun) -> str:
+    config = run.config
+    spread = scaled(KINDS[config.system].spread, config.spread)
+    noise = "no noise" if not config.noise else f"an SNR of {-20 * math.log10(config.noise):.3g} dB"
+    return f"Units are drawn from {spread} and read out with {noise}."
+
+
+def _twins(runs: Sequence[TrainedRun]) -> str:
+    fits = [run.summary.get("twin") for run in runs]
+    found = [fit for fit in fits if fit is not None]
+    if not found:
+        return "The twin is the nominal system, not one that was fitted to the unit."
+    before, after = (
+        [100 * error for fit in found for error in fit[when]] for when in ("before", "after")
+    )
+    return (
+        f"Twins were fitted first, with {found[0]['calls']} of the calls: on fresh drives the "
+        f"nominal ones are {min(before):.1f} to {max(before):.1f} % off, the fitted ones "
+        f"{min(after):.1f} to {max(after):.1f} %, noise included."
+    )
 
 
 def _essence(run: TrainedRun) -> dict[str, Any]:

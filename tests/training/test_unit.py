@@ -207,6 +207,64 @@ def test_training_on_the_unit_lowers_the_loss_there() -> None:
     assert losses[-5:].mean() < losses[:5].mean() - 0.1
 
 
+# ------------------------------------------------------------------------- twins that are fitted
+
+FITTED = dataclasses.replace(
+    TINY, system="circuit", layers=1, twin="fitted", twin_calls=2, spread=1.0, noise=1e-3
+)
+
+
+def test_a_fitted_twin_is_nearer_and_its_calls_are_counted(tmp_path: Path) -> None:
+    rows = run(tmp_path / "run", FITTED)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    found = summary["twin"]
+    assert found["calls"] == 2 + 5
+    # Seen: 1.5 % before. After, noise of 0.1 % of the readout's deviation is nearly all there is.
+    assert found["before"][0] > 0.01
+    assert found["after"][0] < 0.002
+    assert rows[0]["device_calls"] == 4 * 4 + 7
+    assert [row["method"] for row in rows][2:4] == ["in silico", "in silico on the fitted twin"]
+    # What the report shows of a sample is the fitted twin, too.
+    assert summary["way"]["layers"][0]["error"] < 0.005
+
+
+def test_training_in_silico_on_the_fitted_twin_has_the_nominal_one_beside_it(
+    tmp_path: Path,
+) -> None:
+    rows = run(tmp_path / "run", dataclasses.replace(FITTED, rule="in-silico"))
+    assert [row["method"] for row in rows] == [
+        "in-silico", "linear classifier", "in silico", "exact gradient", "physics removed"
+    ]  # fmt: skip
+    assert rows[0]["device_calls"] == 7  # nothing but the fit measures
+    curves = json.loads((tmp_path / "run" / "curves.json").read_text())
+    assert curves["in-silico"]["loss"] != curves["in silico"]["loss"]
+
+
+def test_interrupted_in_the_fit_it_is_not_measured_twice(tmp_path: Path) -> None:
+    config = dataclasses.replace(FITTED, layers=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", config, Stopping("fitting the twins", 1))
+    whole = run(tmp_path / "whole", config)
+    assert run(tmp_path / "parts", config, resume=True) == whole
+    assert whole[0]["device_calls"] == 4 * 4 * 2 + 2 * 7
+    ours, theirs = (
+        load_tensors(tmp_path / name / "checkpoints" / "twins.safetensors")
+        for name in ("parts", "whole")
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(value) for name, value in theirs.items())
+
+
+def test_a_report_says_what_the_fit_brought(tmp_path: Path) -> None:
+    run(tmp_path / "run", FITTED)
+    found = read_trained(tmp_path / "run")
+    longer = dataclasses.replace(found, config=dataclasses.replace(FITTED, steps=500))
+    said = " ".join(sentences(longer))
+    assert "These 7 calls are among those above" in said
+    assert "Trained on the fitted twin alone and moved to the unit it reached" in said
+    assert "the fitted twin&#39;s derivatives" in write_report([found.path], tmp_path).read_text()
+
+
 # ---------------------------------------------------------------------- runs, stopped and not
 
 
@@ -305,6 +363,10 @@ def test_a_trained_array_is_a_start_that_adapt_takes(tmp_path: Path) -> None:
         ({"device": "spice"}, "`system` must be circuit where the device is spice"),
         ({"system": "oscillators", "rule": "dfa"}, "`rule` must be pat, in-silico or spsa"),
         ({"data": "vowels"}, "`data_root` must be the folder that holds the files of vowels"),
+        ({"rule": "spsa", "twin": "fitted"}, "`twin` must be nominal for spsa"),
+        ({"system": "oscillators", "twin": "fitted"}, "`twin` must be nominal for oscillators"),
+        ({"twin": "fitted", "spread": 0.0}, "`spread` must be > 0 where the twin is fitted"),
+        ({"twin_calls": 0}, "`twin_calls` must be >= 1"),
         ({"steps": 0}, "`steps` must be >= 1"),
         ({"spread": -1.0}, "`spread` must be >= 0"),
         ({"noise": float("nan")}, "`noise` must be >= 0"),

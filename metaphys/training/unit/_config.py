@@ -14,6 +14,7 @@ CHOICES = {
     "device": ("simulated", "spice"),
     "data": ("digits", "mnist", "vowels"),
     "rule": ("pat", "in-silico", "spsa", "dfa"),
+    "twin": ("nominal", "fitted"),
 }
 
 
@@ -32,6 +33,13 @@ class TrainConfig:
 
     rule: Literal["pat", "in-silico", "spsa", "dfa"] = "pat"
     """Where gradients come from. ``dfa`` adds a trained linear layer behind the logits."""
+
+    twin: Literal["nominal", "fitted"] = "nominal"
+    """The model of ``pat`` and ``in-silico``. ``fitted``: measure the unit of each layer first and
+    calibrate the nominal system to it, with the spread as what is known before."""
+
+    twin_calls: int = 10
+    """Random waveforms that each layer's twin is fitted to; 5 more judge it."""
 
     data_root: Path | None = None
     """The folder of the data set's files, where it has any."""
@@ -82,7 +90,7 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
-        for name in ("pool", "layers", "steps", "batch", "judged", "looks", "threads"):
+        for name in _COUNTS:
             value = getattr(self, name)
             check(value >= 1, name, expected=">= 1", got=value)
         for name in ("seed", "unit", "spread", "noise"):
@@ -108,12 +116,37 @@ class TrainConfig:
             got=repr(self.rule),
             remedy="Their controls are inside the physics, where random feedback does not reach.",
         )
+        if self.twin == "fitted":
+            self._check_fitted()
         check(
             self.data == "digits" or self.data_root is not None,
             "data_root",
             expected=f"the folder that holds the files of {self.data}",
             got=None,
             remedy="They are not part of the package.",
+        )
+
+    def _check_fitted(self) -> None:
+        check(
+            self.rule in ("pat", "in-silico"),
+            "twin",
+            expected=f"nominal for {self.rule}",
+            got=repr(self.twin),
+            remedy="That rule learns from measurements alone.",
+        )
+        check(
+            self.system != "oscillators",
+            "twin",
+            expected="nominal for oscillators",
+            got=repr(self.twin),
+            remedy="Each of their couplings has a mismatch of its own: too many to calibrate here.",
+        )
+        check(
+            self.spread > 0,
+            "spread",
+            expected="> 0 where the twin is fitted",
+            got=self.spread,
+            remedy="A nominal unit has nothing to fit; take --twin nominal.",
         )
 
     @property
@@ -147,3 +180,4 @@ class TrainConfig:
 
 
 QUICK_STEPS = 10
+_COUNTS = ("pool", "layers", "steps", "batch", "judged", "looks", "twin_calls", "threads")

@@ -43,7 +43,8 @@ def sentences(run: TrainedRun) -> list[str]:
     found = [
         f"{config.rule} reached {interval(own, summary['judged'])} % of {summary['judged']} test "
         f"samples on unit {config.unit}, with {own['device_calls']:,} device calls.",
-        *(_beside(run, name) for name in ("in silico", "exact gradient") if _row(run, name)),
+        *_about_twins(summary.get("twin")),
+        *(_beside(run, name) for name in _BESIDE if _row(run, name)),
     ]
     wire, linear = _row(run, "physics removed"), _row(run, "linear classifier")
     if wire and linear:
@@ -58,12 +59,29 @@ def _row(run: TrainedRun, method: str) -> Mapping[str, Any] | None:
     return next((row for row in run.rows if row["method"] == method), None)
 
 
+_BESIDE = {
+    "in silico": "The network trained on the nominal model alone, moved to the unit,",
+    "in silico on the fitted twin": "Trained on the fitted twin alone and moved to the unit it",
+    "exact gradient": "Training by the exact gradient of the simulated unit",
+}
+
+
+def _about_twins(fitted: Mapping[str, Any] | None) -> list[str]:
+    if fitted is None:
+        return []
+    errors = fitted["before"], fitted["after"]
+    before, after = (f"{points(min(each))} to {points(max(each))} %" for each in errors)
+    return [
+        f"The twins were fitted to readouts of the unit first: {before} off on fresh drives "
+        f"before, {after} after, noise included. These {fitted['calls']:,} calls are among those "
+        "above."
+    ]
+
+
 def _beside(run: TrainedRun, method: str) -> str:
     row = _row(run, method)
     assert row is not None
-    what = {
-        "in silico": "The network trained on the twin alone, moved to the unit,",
-        "exact gradient": "Training by the exact gradient of the simulated unit",
-    }[method]
     gap = points(run.own["accuracy"] - row["accuracy"], sign=True)
-    return f"{what} reached {points(row['accuracy'])} % ({run.config.rule}: {gap} points)."
+    return (
+        f"{_BESIDE[method]} reached {points(row['accuracy'])} % ({run.config.rule}: {gap} points)."
+    )

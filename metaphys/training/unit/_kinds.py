@@ -40,7 +40,7 @@ class Kind:
         low: the least drive of the hardware, in the drive's unit.
         high: the greatest.
         hold: from the number of features to the samples that each is held for.
-        hardware: from a layer's twin to the nominal system of its unit.
+        hardware: from a layer's nominal twin to the nominal system of its unit.
     """
 
     network: Callable[[Dataset, int, torch.Generator, bool], nn.Module]

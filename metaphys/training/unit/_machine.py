@@ -39,7 +39,8 @@ class Machine:
         plain: the same before features were held for several samples of a waveform.
         network: on its twins, unless a rule moves it.
         initial: the parameters to train, by name.
-        twins: the nominal system of each layer.
+        nominal: the nominal system of each layer.
+        twins: what stands in for each layer's device; the nominal systems, unless they were fitted.
         bare: the device of each layer, without noise.
         exact: the systems that the devices simulate; ``None`` for what is no simulation of ours.
         sigma: standard deviation of the noise on each layer's readout, in its unit.
@@ -50,6 +51,7 @@ class Machine:
     plain: Dataset
     network: nn.Module
     initial: Params
+    nominal: tuple[System, ...]
     twins: tuple[System, ...]
     bare: tuple[Device, ...]
     exact: tuple[System, ...] | None
@@ -98,14 +100,25 @@ def build_machine(config: TrainConfig) -> Machine:
     plain = _judged(pooled(datasets.load(config.data, config.data_root), config.pool), config)
     data = _stretched(plain, kind.hold(plain.features))
     network, initial = build_network(config, kind, data)
-    twins = _systems(network)
-    nominal = [kind.hardware(twin) for twin in twins]
-    units = [_unit(config, kind, system, layer) for layer, system in enumerate(nominal)]
+    nominal = _systems(network)
+    hardware = [kind.hardware(system) for system in nominal]
+    units = [_unit(config, kind, system, layer) for layer, system in enumerate(hardware)]
     spice = config.device == "spice"
     bare = [_spice(unit, config) if spice else SimulatedDevice(unit) for unit in units]
-    sigma = [config.noise * _deviation(system, kind) for system in nominal]
+    sigma = [config.noise * _deviation(system, kind) for system in hardware]
     exact = None if spice else tuple(units)
-    return Machine(config, data, plain, network, initial, twins, tuple(bare), exact, tuple(sigma))
+    return Machine(
+        config=config,
+        data=data,
+        plain=plain,
+        network=network,
+        initial=initial,
+        nominal=nominal,
+        twins=nominal,
+        bare=tuple(bare),
+        exact=exact,
+        sigma=tuple(sigma),
+    )
 
 
 def build_network(

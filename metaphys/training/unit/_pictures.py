@@ -18,6 +18,7 @@ from metaphys.training.unit._results import TrainedRun
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#707070"
 METHODS = {
     "in silico": ("#56B4E9", "--"),
+    "in silico on the fitted twin": ("#E69F00", "--"),
     "exact gradient": (GREEN, "--"),
     "physics removed": ("#CC79A7", ":"),
     "linear classifier": (GREY, ":"),

@@ -10,6 +10,7 @@ from metaphys._errors import check
 from metaphys.training._checkpoint import write_atomically
 from metaphys.training._findings import points
 from metaphys.training._page import page_path, render, stored
+from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._findings import interval, sentences
 from metaphys.training.unit._results import TrainedRun, read_trained
 
@@ -31,12 +32,13 @@ PICTURES = {
 """Name and caption of each picture."""
 
 NOTES = {
-    "pat": "physics-aware training: measured forward, the nominal twin's derivatives",
-    "in-silico": "trained on the nominal twin, then judged on the unit",
+    "pat": "physics-aware training: measured forward, the {twin} twin's derivatives",
+    "in-silico": "trained on the {twin} twin, then judged on the unit",
     "spsa": "simultaneous perturbation: differences of measured losses, no twin",
     "dfa": "direct feedback alignment with a trained linear layer at the end, no twin",
     "linear classifier": "logistic regression on the same inputs",
     "in silico": "trained on the nominal twin, then judged on the unit",
+    "in silico on the fitted twin": "as many steps on the twin that was fitted to the unit",
     "exact gradient": "through the simulated unit itself, which no experiment has",
     "physics removed": "a wire in the place of each layer's physics; all else is the same",
 }
@@ -76,7 +78,7 @@ def _section(run: TrainedRun, folder: Path, prefix: str) -> dict[str, Any]:
         "quick": config.short,
         "config": config,
         "findings": sentences(run),
-        "methods": [_method(row, summary["judged"], config.rule) for row in run.rows],
+        "methods": [_method(row, summary["judged"], config) for row in run.rows],
         "summary": summary,
         "pictures": _draw(run, folder, prefix),
         "environment": run.environment,
@@ -85,14 +87,14 @@ def _section(run: TrainedRun, folder: Path, prefix: str) -> dict[str, Any]:
     }
 
 
-def _method(row: Any, judged: int, rule: str) -> dict[str, Any]:
+def _method(row: Any, judged: int, config: TrainConfig) -> dict[str, Any]:
     return {
         "name": row["method"],
-        "note": NOTES.get(row["method"], ""),
+        "note": NOTES.get(row["method"], "").format(twin=config.twin),
         "accuracy": points(row["accuracy"]),
         "interval": interval(row, judged).partition(" ")[2].strip("()"),
         "device_calls": f"{row['device_calls']:,}",
-        "own": row["method"] == rule,
+        "own": row["method"] == config.rule,
     }
 
 

@@ -19,6 +19,13 @@ from metaphys.training.unit._kinds import KINDS
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, predicted, start
 from metaphys.training.unit._machine import Machine, build_machine, build_network
 from metaphys.training.unit._saved import save_network
+from metaphys.training.unit._twins import (
+    Fitting,
+    begin_fitting,
+    fitted,
+    fitting_step,
+    with_fitted,
+)
 from metaphys.training.unit._way import way
 from metaphys.training.unit._wire import Wire
 
@@ -37,6 +44,21 @@ class Training:
         self.rows: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
         self.seconds: dict[str, float] = {}
+        self.fitting: Fitting | None = None
+
+    def fit(self) -> None:
+        """Fit the twins to the unit, where the configuration says so."""
+        machine, layers = self.machine, self.machine.config.layers
+        if machine.config.twin == "nominal":
+            return
+        began = time.monotonic()
+        with self.progress.phase("fitting the twins", layers) as advance:
+            step = fitting_step(machine)
+            self.fitting = self.run.run_phase(
+                "twins", begin_fitting(machine), step, layers, advance=advance
+            )
+        self.seconds["fitting the twins"] = round(time.monotonic() - began, 2)
+        self.machine = with_fitted(machine, self.fitting)
 
     def learn(self, method: str, rule: Rules, initial: Params, looked: bool) -> tuple[Params, int]:
         """One phase: what it learned, and the device calls that it took."""
@@ -47,7 +69,7 @@ class Training:
             return accuracy(on_unit(machine, params, part, method, "look", index), part)
 
         step = learning_step(machine, method, rule, look if looked else None)
-        phase = method.replace(" ", "-")
+        phase = method.replace(" ", "_")  # the rule "in-silico" and the baseline "in silico" differ
         with self.progress.phase(method, steps) as advance:
             end = self.run.run_phase(phase, start(initial, steps), step, steps, advance=advance)
         self.seconds[method] = round(time.monotonic() - began, 2)
@@ -74,6 +96,7 @@ class Training:
         params, calls = self.learn(method, rules(machine), machine.initial, looked=True)
         classes = on_unit(machine, params, machine.data.test, "test")
         labels = len(machine.data.train) if calls else 0
+        calls += 0 if self.fitting is None else int(self.fitting.calls)
         self.row(method, labels, calls, accuracy(classes, machine.data.test))
         return params, classes
 
@@ -83,16 +106,18 @@ class Training:
         self.row(
             "linear classifier", len(machine.data.train), 0, linear_accuracy(machine.plain), False
         )
-        network = machine.network
-        known = {"in silico": machine.twins, "exact gradient": machine.exact}
+        network, known = machine.network, {"in silico": machine.nominal}
+        if self.fitting is not None:
+            known["in silico on the fitted twin"] = machine.twins
         if machine.config.rule == "in-silico":
-            del known["in silico"]  # It is the run itself.
+            known.popitem()  # It is the run itself.
+        if machine.exact is not None:
+            known["exact gradient"] = machine.exact
         for method, systems in known.items():
-            if systems is not None:
-                rule = InSilico(network, systems)
-                params, _ = self.learn(method, lambda _, rule=rule: rule, machine.initial, False)
-                classes = on_unit(machine, params, test, "test")
-                self.row(method, 0, 0, accuracy(classes, test))
+            rule = InSilico(network, systems)
+            params, _ = self.learn(method, lambda _, rule=rule: rule, machine.initial, False)
+            classes = on_unit(machine, params, test, "test")
+            self.row(method, 0, 0, accuracy(classes, test))
         self._without_physics()
 
     def _without_physics(self) -> None:
@@ -133,6 +158,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     """
     torch.set_num_threads(config.threads)
     training = Training(build_machine(config), run, progress)
+    training.fit()
     machine = training.machine
     params, classes = training.main()
     save_network(run.path, config, params)
@@ -147,6 +173,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
         "judged": len(machine.data.test),
         "looked_at": "validation" if len(machine.data.validation) else "training",
         "seconds": training.seconds,
+        "twin": fitted(training.fitting),
     }
     run.write_json("summary.json", summary)
     run.write_metrics(training.rows)

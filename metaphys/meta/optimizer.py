@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from metaphys._errors import check, check_kind, refuse
-from metaphys._tree import map_tensors
-from metaphys._typing import Tree
-from metaphys.meta._flat_rule import FlatRule
+from metaphys._errors import check, check_kind
 from metaphys.meta._from_torch import groups_of
-from metaphys.meta._group import Group, layout, with_group
-from metaphys.meta._history import Moment, at_time, now
-from metaphys.meta._in_modules import by_module, moments, unroll_groups
-from metaphys.meta._run import Options, check_options
+from metaphys.meta._history import now
 from metaphys.meta._step import GradCallback, called_back, stepped, stepped_anew
-from metaphys.meta._tensors import cut, cut_buffers, cut_modules, deep_copies, module_tensors
-from metaphys.meta.adjoint import Adjoint, Full
-from metaphys.meta.unroll import Unrolled
+from metaphys.meta._tensors import cut_buffers
+from metaphys.meta._unrolling import Unrolling
 from metaphys.optim._gradients import check_loss, gradients
 from metaphys.optim.rule import Rule
 
 
-class MetaOptimizer:
+class MetaOptimizer(Unrolling):
     """Steps a module's parameters so that the step itself can be differentiated.
 
     :meth:`step` takes the gradient of a loss with its graph, and replaces the module's parameters
@@ -99,9 +90,9 @@ class MetaOptimizer:
         self.grad_callback = grad_callback
         self.truncate = truncate
         self.record = record
-        self._groups: list[Group] = []
-        self._past: list[Moment] = []
-        self._span = 0  # steps in the graph
+        self._groups = []
+        self._past = []
+        self._span = 0
 
     @staticmethod
     def from_torch(
@@ -147,44 +138,6 @@ class MetaOptimizer:
         made._groups = groups
         return made
 
-    def add_param_group(
-        self,
-        module: nn.Module,
-        params: Iterable[str | torch.Tensor] | None = None,
-        **hyper: Any,
-    ) -> None:
-        """Step another module too, or some parameters with hyper-parameters of their own.
-
-        Args:
-            module: the module.
-            params: parameters of it, or their names. Those that are stepped already leave their
-                group, and take their state along. ``None``: all that require a gradient; none of
-                them may be stepped yet.
-            hyper: hyper-parameters of their own, such as ``lr=0.01``; the rest are the rule's, or
-                those of the group that they leave. Each may be learned.
-
-        Raises:
-            TypeError: if ``module`` is no ``nn.Module``.
-            ValueError: if there is no parameter that requires a gradient, or one that is stepped
-                already (see ``params``), or a hyper-parameter is unknown or out of its range.
-                Nothing is changed then.
-
-        Example:
-            >>> import torch, metaphys
-            >>> net = torch.nn.Linear(1, 1)
-            >>> optimizer = metaphys.MetaSGD(net, lr=0.1)
-            >>> rate = torch.tensor(0.5, requires_grad=True)
-            >>> optimizer.add_param_group(net, params=["bias"], lr=rate)
-            >>> optimizer.step(net(torch.ones(1, 1)).sum())
-            >>> torch.autograd.grad(net.bias.sum(), rate)
-            (tensor(-1.),)
-        """
-        for name in hyper:
-            check(
-                name in self.rule.hyper, name, expected=f"one of {list(self.rule.hyper)}", got=name
-            )
-        self._groups = with_group(self._groups, self.rule, module, params, hyper)
-
     @torch.enable_grad()
     def step(
         self,
@@ -229,193 +182,3 @@ class MetaOptimizer:
             for module in self.modules:
                 cut_buffers(module)
         self._span = 1 if cutting else self._span + 1
-
-    @torch.enable_grad()
-    def unroll(
-        self,
-        loss_fn: Callable[..., torch.Tensor],
-        steps: int,
-        *,
-        batches: Tree = None,
-        meta: Tree = None,
-        adjoint: Adjoint = Full(),  # noqa: B008 (frozen)
-        stop_below: float | None = None,
-        trajectory: bool = False,
-    ) -> Unrolled:
-        """Take ``steps`` steps at once, differentiated as ``adjoint`` says.
-
-        With :class:`metaphys.adjoint.Full` this is as many times :meth:`step`; the others save
-        memory or time: see :func:`metaphys.unroll`, which this is for modules. The parameters,
-        the buffers and the optimizer's state are replaced by those after the last step.
-
-        ``first_order``, ``grad_callback`` and ``record`` of the optimizer hold here too. A
-        parameter that the loss does not depend on has the gradient zero, where :meth:`step`
-        leaves it and its state as they are. A buffer is a constant of the derivative.
-
-        Args:
-            loss_fn: ``loss_fn()``, or ``loss_fn(batch)``, ``loss_fn(meta)``, ``loss_fn(meta,
-                batch)`` where these are given: a scalar tensor, computed with the modules as they
-                are when it is called.
-            steps: k ≥ 1.
-            batches: a tree of tensors (steps, ...): step t sees index t of each.
-            meta: a tree whose tensors are differentiated. A module in it stands for those of its
-                parameters that require a gradient. ``Full`` differentiates what the loss closes
-                over too.
-            adjoint: one of :mod:`metaphys.adjoint`.
-            stop_below: take no further step once the loss is at most this.
-            trajectory: give the parameters after each step too.
-
-        Returns:
-            An :class:`metaphys.Unrolled`. ``params`` is a list with a dict by parameter name for
-            each of :attr:`modules`, ``trajectory`` likewise; ``state`` is that of each group.
-
-        Raises:
-            TypeError: if an argument is of a wrong kind.
-            ValueError: as :func:`metaphys.unroll`; or if a buffer has a graph, or the optimizer
-                truncates. The module and the optimizer are unchanged then.
-
-        Example:
-            >>> import torch, metaphys
-            >>> net = torch.nn.Linear(1, 1, bias=False)
-            >>> _ = torch.nn.init.ones_(net.weight)
-            >>> x = torch.tensor([[2.0]], requires_grad=True)
-            >>> optimizer = metaphys.MetaSGD(net, lr=0.01)
-            >>> end = optimizer.unroll(lambda x: net(x).square().sum(), steps=3, meta=x,
-            ...                        adjoint=metaphys.adjoint.Checkpoint())
-            >>> end.losses
-            tensor([4.0000, 3.3856, 2.8656], grad_fn=<...>)
-            >>> torch.autograd.grad(net.weight.sum(), x)  # d/dx (1 - 0.02 x²)³
-            (tensor([[-0.2031]]),)
-        """
-        check(callable(loss_fn), "loss_fn", expected="callable", got=loss_fn, error=TypeError)
-        check(
-            self.truncate is None,
-            "truncate",
-            expected="None for an unroll",
-            got=self.truncate,
-            remedy="adjoint=metaphys.adjoint.Truncated(k) bounds its graph.",
-        )
-        options = Options(steps, adjoint, stop_below, trajectory or self.record)
-        check_options(options, batches)
-        rule = FlatRule(
-            tuple(group.core for group in self._groups),
-            tuple(len(group.slots) for group in self._groups),
-            [dict(group.hyper) for group in self._groups],
-            self.first_order,
-            self.grad_callback,
-        )
-        start = now(self._groups)
-        end = unroll_groups(self._groups, rule, loss_fn, batches, meta, options)
-        if self.record:
-            self._past += moments(start, end.trajectory)
-        self._span += steps
-        return Unrolled(
-            by_module(self._groups, end.params),
-            self.state_dict(),
-            end.losses,
-            end.code,
-            by_module(self._groups, end.trajectory) if trajectory else (),
-        )
-
-    def parameters(
-        self, time: int = -1, module: nn.Module | None = None
-    ) -> dict[str, torch.Tensor]:
-        """The parameters after a number of steps, by name, as ``torch.func.functional_call`` takes.
-
-        Args:
-            time: 0 for those before the first step, 1 after it, …; -1 for those now, -2 before the
-                last step, …. Those of the past are kept with ``record=True``, until a state is
-                loaded.
-            module: one of :attr:`modules`; by default the first.
-
-        Raises:
-            ValueError: if that time is not recorded, or ``module`` is none of them.
-
-        Example:
-            >>> import torch, metaphys
-            >>> net = torch.nn.Linear(1, 1)
-            >>> start = net.weight
-            >>> optimizer = metaphys.MetaSGD(net, lr=0.1, record=True)
-            >>> optimizer.step(net(torch.ones(1, 1)).sum())
-            >>> optimizer.parameters(time=0)["weight"] is start
-            True
-        """
-        module = self.modules[0] if module is None else module
-        check(
-            any(module is each for each in self.modules),
-            "module",
-            expected="one of the modules that this optimizer steps",
-            got=f"another {type(module).__name__}",
-        )
-        found = at_time(self._past, self._groups, time)
-        return {each.name: each.value for each in found if each.module is module}
-
-    @property
-    def modules(self) -> list[nn.Module]:
-        """The modules that it steps."""
-        return list({id(group.module): group.module for group in self._groups}.values())
-
-    def tensors(self) -> list[Any]:
-        """Every tensor that it holds itself: state, hyper-parameters, past parameters; a tree."""
-        past = [[each.value for each in moment] for moment in self._past]
-        return [*((group.state, group.hyper) for group in self._groups), past]
-
-    def stop_gradient(self) -> None:
-        """Cut all history: of the modules' parameters and buffers, and of its own state.
-
-        Example:
-            >>> import torch, metaphys
-            >>> net = torch.nn.Linear(1, 1)
-            >>> optimizer = metaphys.MetaAdam(net, lr=0.1)
-            >>> optimizer.step(net(torch.ones(1, 1)).sum())
-            >>> optimizer.stop_gradient()
-            >>> net.weight.is_leaf and net.weight.requires_grad
-            True
-        """
-        cut_modules(self.modules)
-        map_tensors(cut, self.state_groups)
-        self._span = 0
-
-    @property
-    def state_groups(self) -> list[Any]:
-        """The state of each group, as a list; TorchOpt's name."""
-        return list(self.state_dict())
-
-    def state_dict(self) -> tuple[Any, ...]:
-        """The state of each group (of a module, unless it is split), by reference, with its graph.
-
-        ``torch.save`` writes it, and ``torch.load`` reads it with ``weights_only=True``.
-        """
-        return tuple(group.state for group in self._groups)
-
-    def load_state_dict(self, state_dict: Sequence[Any]) -> None:
-        """Restore what :meth:`state_dict` returned.
-
-        Raises:
-            ValueError: if it belongs to another optimizer or module. Nothing is changed then.
-        """
-        states = tuple(state_dict)
-        check(
-            len(states) == len(self._groups),
-            "state_dict",
-            expected=f"of {len(self._groups)} states, one for each group",
-            got=f"{len(states)}",
-        )
-        for group, state in zip(self._groups, states):
-            expected, found = layout(group.state), layout(state)
-            if found != expected:
-                remedy = "It belongs to another optimizer or module."
-                refuse("state_dict", expected=str(expected), got=found, remedy=remedy)
-        for group, state in zip(self._groups, states):
-            group.state = state
-        self._past.clear()
-        self._span = 0
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> MetaOptimizer:
-        tensors = [tensor for tensor, _ in module_tensors(self.modules)]
-        map_tensors(tensors.append, self.tensors())
-        deep_copies(tensors, memo)
-        new = object.__new__(type(self))
-        memo[id(self)] = new
-        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return new

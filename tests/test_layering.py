@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pytree": {"_typing", "_errors"},
     "version": set(),
     "ops": GROUND,
+    "_runs": GROUND | {"ops"},
     "optim": GROUND | {"ops"},
     "transform": GROUND | {"ops", "optim"},
     "schedule": GROUND | {"ops", "optim"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "physics": GROUND | {"diff"},
     "nn": GROUND | {"diff", "physics"},
     "data": GROUND,
-    "rl": GROUND | {"ops", "optim"},
+    "rl": GROUND | {"ops", "optim", "_runs"},
 }
 """What each layer may see of metaphys; itself always."""
 

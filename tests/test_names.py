@@ -35,6 +35,9 @@ PUBLIC = _public()
 
 # Shown where they are used, or not runnable without what is not here.
 WITHOUT_EXAMPLE = {
+    "metaphys._runs.load_tensors": "the example of `save_tree` shows all four",
+    "metaphys._runs.load_tree": "likewise",
+    "metaphys._runs.read_metadata": "likewise",
     "metaphys.cli.main": "a command: its --help shows how",
     "metaphys.data.mnist": "reads files that have to be downloaded",
     "metaphys.data.vowels": "reads a file that has to be downloaded",

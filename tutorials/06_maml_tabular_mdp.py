@@ -200,9 +200,11 @@ if __name__ == "__main__":
 # %%
 if __name__ == "__main__":
     from metaphys.rl import Config, run
+    from metaphys.training import RunDirectory
 
     config = Config(methods=("maml", "mlp", "tabular"), seed=args.seed)
-    summary = run(config.quick() if SHORT else config, "runs/tutorial-06")
+    config = config.quick() if SHORT else config
+    summary = run(config, RunDirectory("runs/tutorial-06", config.to_json(), overwrite=True))
     for name, line in summary["lines"].items():
         print(f"{name:32s}{line['mean']:6.2f}")
     for name, found in summary["methods"].items():

@@ -102,8 +102,8 @@ def prepared(folder: Path, overwrite: bool) -> None:
 
 def store(folder: Path, found: Characterization) -> None:
     """Write figures and picture."""
+    from metaphys._runs._drawing import rendered
     from metaphys.cli._characterize_picture import picture
-    from metaphys.training._drawing import rendered
 
     values = json.dumps(found.to_json(), indent=2) + "\n"
     write_atomically(folder / FILES[0], values.encode())

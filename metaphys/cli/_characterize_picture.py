@@ -7,8 +7,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from metaphys._runs._drawing import SETTINGS, WIDTH
 from metaphys.physics import Characterization
-from metaphys.training._drawing import SETTINGS, WIDTH
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#707070"
 

@@ -151,29 +151,29 @@ class RLOptions(RLConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RL(Command):
+class RL(RunCommand):
     """Meta-reinforcement learning on the tabular MDP, all tasks in one batch."""
 
     options: tyro.conf.OmitArgPrefixes[RLOptions] = field(default_factory=RLOptions)
 
     run_dir: Path = Path("runs/rl")
-    """Where figures and pictures go; those of an earlier run are replaced."""
-
-    quick: Flag = False
-    """So little of it that the figures mean nothing: to see that it runs."""
+    """Where everything goes: configuration, figures, checkpoints, pictures."""
 
     def run(self) -> None:
         """Train, judge, draw."""
         from metaphys.cli._progress import shown
-        from metaphys.cli._tables import print_pairs, returns
+        from metaphys.cli._tables import print_returns
         from metaphys.rl import run
+        from metaphys.training import RunDirectory
 
+        kept = self.checked_kept()
         config = self.options.checked()
         config = config.quick() if self.quick else config
+        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
         with shown() as progress:
-            summary = run(config, self.run_dir, progress)
-        print_pairs(returns(summary))
-        print(f"\npictures: {self.run_dir / 'pictures'}")
+            summary = run(config, directory, progress)
+        print_returns(summary, quick=config == config.quick())
+        print(f"\npictures: {directory.path / 'pictures'}")
 
 
 @dataclass(frozen=True, kw_only=True)

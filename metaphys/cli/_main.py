@@ -10,6 +10,7 @@ from metaphys.cli._failures import explain, installed_or_refuse
 from metaphys.cli._signals import Terminated, signals
 
 DEBUG = "METAPHYS_DEBUG"
+RESUMABLE = {"meta-train", "train", "rl"}
 USER_ERROR = 2
 PIPE_CLOSED = 141
 
@@ -71,7 +72,7 @@ def resume_command(given: list[str]) -> list[str]:
     """
     import shlex
 
-    if given[:1] not in (["meta-train"], ["train"]):
+    if not set(given[:1]) & RESUMABLE:
         return []
     kept = [shlex.quote(word) for word in given if word not in ("--overwrite", "--resume")]
     return ["metaphys", *kept, "--resume"]

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-from metaphys.training._progress import Advance, Progress
+from metaphys._runs import Advance, Progress
 
 EVERY_SECONDS = 10.0
 """How often a phase writes a line where there is no terminal."""

@@ -59,10 +59,12 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {value}")
 
 
-def returns(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What ``metaphys rl`` prints: the lines to compare with, and every method after adapting."""
+def print_returns(summary: Mapping[str, Any], *, quick: bool) -> None:
+    """The lines to compare with, and every method after adapting."""
     found = {**summary["lines"], **{n: m["after"] for n, m in summary["methods"].items()}}
-    return [(name, _return(value)) for name, value in found.items()]
+    print_pairs((name, _return(value)) for name, value in found.items())
+    if quick:
+        print(f"\n{QUICK}")
 
 
 def _return(estimate: Mapping[str, Any]) -> str:

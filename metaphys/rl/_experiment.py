@@ -2,56 +2,67 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from metaphys.rl._config import Config
-from metaphys.rl._mdp import sample_tasks
+from metaphys.rl._mdp import Tasks, sample_tasks
 from metaphys.rl._meta import Meta
 from metaphys.rl._methods import METHODS, Method
 from metaphys.rl._rivals import planner_return, rival_returns
-from metaphys.rl._train import EVALUATION, TEST, generator_of, judge, start_of, train
+from metaphys.rl._train import (
+    EVALUATION,
+    TEST,
+    Judgement,
+    Learning,
+    begin,
+    generator_of,
+    judge,
+    outer_step,
+    start_of,
+)
+
+if TYPE_CHECKING:  # safetensors, which it needs, comes with the extra `lab`
+    from metaphys._runs import Progress, RunDirectory
 
 COLUMNS = ("method", "seed", "iteration", "before", "after")
 """The columns of ``metrics.csv``: a learning curve on fresh tasks."""
 
 
-class Progress(Protocol):
-    """Listens to the phases of a run; that of :mod:`metaphys.training` fits."""
+class Phase(NamedTuple):
+    """Meta-training with its learning curve: all that a stopped run goes on from.
 
-    def phase(self, name: str, steps: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Enter a phase of so many steps; what is yielded is called with the number done."""
-        ...
+    Attributes:
+        learning: the state of meta-training.
+        random: that of the generator of fresh tasks.
+        curve: returns before and after adaptation (P, 2); NaN at points to come.
+        seconds: wall and processor time spent (2,).
+    """
+
+    learning: Learning
+    random: Tensor
+    curve: Tensor
+    seconds: Tensor
 
 
-class Silent:
-    """Progress that nobody sees."""
-
-    @contextmanager
-    def phase(self, name: str, steps: int) -> Iterator[Callable[[int], None]]:
-        """As :meth:`Progress.phase`."""
-        yield lambda done: None
-
-
-def run(config: Config, path: str | Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Train and judge every method with every seed, and write what came out.
+def run(
+    config: Config, directory: RunDirectory, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train and judge every method with every seed, or what is left of it, and write what came out.
 
     Test tasks are the same for all methods of a seed; every method plays its own 20 trajectories
     on them.
 
     Args:
         config: what to do.
-        path: a directory, made if it is not there. It gets ``metrics.csv`` (learning curves),
-            ``summary.json`` (returns on test tasks, with the rivals') and ``pictures/``.
+        directory: where; what is stored there already is not trained again. It gets ``metrics.csv``
+            (learning curves), ``summary.json`` (returns on test tasks, with the rivals') and
+            ``pictures/``.
         progress: who listens.
 
     Returns:
@@ -59,19 +70,20 @@ def run(config: Config, path: str | Path, progress: Progress | None = None) -> d
 
     Example:
         >>> import tempfile
+        >>> from metaphys.training import RunDirectory
+        >>> config = Config(methods=("maml",)).quick()
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     summary = run(Config(methods=("maml",)).quick(), folder)
+        ...     summary = run(config, RunDirectory(folder, config.to_json()))
         >>> list(summary["methods"])
         ['maml']
     """
+    from metaphys._runs import Silent
     from metaphys.rl._pictures import draw_pictures  # matplotlib, only when it is wanted
 
-    directory = Path(path)
-    directory.mkdir(parents=True, exist_ok=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        rows, results, rivals = _all(config, progress or Silent())
+        rows, results, rivals = _all(config, directory, progress or Silent())
     finally:
         torch.set_num_threads(threads)
     summary = {
@@ -79,17 +91,15 @@ def run(config: Config, path: str | Path, progress: Progress | None = None) -> d
         "lines": {name: estimate(values) for name, values in rivals.items()},
         "methods": {name: _summary(METHODS[name], found) for name, found in results.items()},
     }
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    (directory / "metrics.csv").write_text(text.getvalue())
-    (directory / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw_pictures(rows, summary, directory / "pictures")
+    directory.write_metrics(rows, COLUMNS)
+    directory.write_json("summary.json", summary)
+    draw_pictures(rows, summary, directory.path / "pictures")
     return summary
 
 
-def _all(config: Config, progress: Progress) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+def _all(
+    config: Config, directory: RunDirectory, progress: Progress
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     results: dict[str, list[dict[str, float]]] = {name: [] for name in config.names}
     rivals: dict[str, list[float]] = {}
@@ -101,41 +111,80 @@ def _all(config: Config, progress: Progress) -> tuple[list[Any], dict[str, Any],
             rivals.setdefault(name, []).append(values.mean().item())
         for name in config.names:
             with progress.phase(f"{name}, seed {seed}", config.outer_iters) as advance:
-                curve, result = _one(name, seed, config, test, advance)
-            rows += curve
-            results[name].append(result)
+                end = directory.run_phase(
+                    f"{name}-{seed}",
+                    _begin(name, seed, config),
+                    _step(name, config),
+                    config.outer_iters,
+                    advance=advance,
+                )
+            rows += _rows(name, seed, config, end.curve)
+            results[name].append(_result(name, seed, test, end))
     return rows, results, rivals
 
 
-def _one(
-    name: str, seed: int, config: Config, test: Any, advance: Callable[[int], None]
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The learning curve of one method and seed, and what it is worth on the test tasks."""
+def _begin(name: str, seed: int, config: Config) -> Phase:
+    points = config.outer_iters // config.evaluate_every + 1
+    return Phase(
+        begin(METHODS[name], seed),
+        generator_of(EVALUATION, seed).get_state(),
+        torch.full((points, 2), math.nan),
+        torch.zeros(2, dtype=torch.float64),
+    )
+
+
+def _step(name: str, config: Config) -> Callable[[Phase, int], Phase]:
+    """An outer step, and a point of the learning curve wherever one is due."""
     method = METHODS[name]
-    generator = generator_of(EVALUATION, seed)
-    curve: list[dict[str, Any]] = []
+    learn = outer_step(method, config.outer_iters, config.tasks)
 
-    def after_step(done: int, meta: Meta) -> None:
-        if done % config.evaluate_every == 0:
-            fresh = sample_tasks(config.evaluation_tasks, generator=generator)
-            found = judge(method, meta, fresh, generator)
-            values = (found.before.mean().item(), found.after.mean().item())
-            curve.append(dict(zip(COLUMNS, (name, seed, done, *values))))
-        advance(done)
+    def point(phase: Phase, done: int) -> Phase:
+        if done % config.evaluate_every:
+            return phase
+        generator = torch.Generator()
+        generator.set_state(phase.random)
+        fresh = sample_tasks(config.evaluation_tasks, generator=generator)
+        found = judge(method, phase.learning.meta, fresh, generator)
+        curve = phase.curve.clone()
+        curve[done // config.evaluate_every] = torch.stack(
+            [found.before.mean(), found.after.mean()]
+        )
+        return phase._replace(random=generator.get_state(), curve=curve)
 
-    started, cpu = time.perf_counter(), time.process_time()
-    sizes = {"iters": config.outer_iters, "tasks": config.tasks}
-    meta = train(method, seed, **sizes, after_step=after_step)
-    took = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
-    untrained = judge(method, start_of(method, seed), test, generator_of(TEST, seed + 500_000))
-    found = judge(method, meta, test, generator_of(TEST, seed + 500_000))
-    return curve, {
-        "untrained": untrained.after.mean().item(),
+    def step(phase: Phase, index: int) -> Phase:
+        began = torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
+        phase = point(phase, 0) if index == 0 else phase
+        phase = point(phase._replace(learning=learn(phase.learning, index)), index + 1)
+        ended = torch.tensor([time.perf_counter(), time.process_time()], dtype=torch.float64)
+        return phase._replace(seconds=phase.seconds + ended - began)
+
+    return step
+
+
+def _rows(name: str, seed: int, config: Config, curve: Tensor) -> list[dict[str, Any]]:
+    steps = (point * config.evaluate_every for point in range(len(curve)))
+    return [
+        dict(zip(COLUMNS, (name, seed, done, *values)))
+        for done, values in zip(steps, curve.tolist())
+    ]
+
+
+def _result(name: str, seed: int, test: Tasks, end: Phase) -> dict[str, float]:
+    """What a method and seed are worth on the test tasks, and what they cost."""
+    method = METHODS[name]
+
+    def judged(meta: Meta) -> Judgement:
+        return judge(method, meta, test, generator_of(TEST, seed + 500_000))
+
+    found, (wall, processor) = judged(end.learning.meta), end.seconds.tolist()
+    return {
+        "untrained": judged(start_of(method, seed)).after.mean().item(),
         "before": found.before.mean().item(),
         "during": found.during.mean().item(),
         "after": found.after.mean().item(),
         "planner on its data": planner_return(test, found.counts).mean().item(),
-        **took,
+        "seconds": wall,
+        "cpu_seconds": processor,
     }
 
 

@@ -57,12 +57,12 @@ def adapt(
     factor = meta.rounds["sharpness"][round_].exp()
     rates = {name: factor * rate.exp() for name, rate in meta.log_rates.items()}
     for step in range(len(next(iter(rates.values())))):
-        live = {name: value.clone() for name, value in params.items()}
+        live = {name: value.clone().requires_grad_() for name, value in params.items()}
         value = loss(meta, net, live, params, seen, round_)
         grads = torch.autograd.grad(value, list(live.values()), create_graph=differentiable)
         rule = sgd({name: rate[step] for name, rate in rates.items()})
         updates, _ = rule.update(dict(zip(live, grads)), rule.init(params), params)
         params = apply_updates(params, updates, inplace=False)
         if not differentiable:
-            params = {name: value.detach().requires_grad_() for name, value in params.items()}
+            params = {name: value.detach() for name, value in params.items()}
     return params

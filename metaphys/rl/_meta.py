@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +14,7 @@ from metaphys.rl._planning import Counts, count
 from metaphys.rl._policies import Params, PolicyNet
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(NamedTuple):
     """Everything that an outer loop may learn.
 
     Attributes:
@@ -34,7 +34,7 @@ class Meta:
 
     def groups(self) -> dict[str, list[Tensor]]:
         """The tensors by the names of the attributes."""
-        return {name: list(getattr(self, name).values()) for name in self.__dataclass_fields__}
+        return {name: list(part.values()) for name, part in self._asdict().items()}
 
 
 def init_meta(

@@ -10,6 +10,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from metaphys._runs._drawing import SETTINGS, WIDTH, store
+
 # Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
 LOOKS = {
     "maml": ("#707070", "o"),
@@ -32,33 +34,20 @@ LINES = {
 CURVES = ("maml", "maml-rates", "maml-steps", "mlp", "tabular-one-round", "tabular")
 """Where there are more methods, the curves of these are drawn; the comparison has all."""
 
-SETTINGS: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#606060",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.hashsalt": "metaphys",  # The same numbers give the same file.
-    "figure.constrained_layout.use": True,
-}
-
 
 def draw_pictures(
     rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], directory: Path
 ) -> None:
     """Write ``learning`` and ``comparison``, as SVG and PNG."""
-    directory.mkdir(parents=True, exist_ok=True)
     with rc_context(SETTINGS):
         figures = {"learning": learning(rows, summary), "comparison": comparison(summary)}
-        for name, figure in figures.items():
-            figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
-            figure.savefig(directory / f"{name}.png", dpi=150)
+    for name, figure in figures.items():
+        store(figure, directory / name)
 
 
 def learning(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> Figure:
     """The adapted return on fresh tasks during meta-training; below, its upper end enlarged."""
-    figure = Figure(figsize=(6.0, 6.4))
+    figure = Figure(figsize=(WIDTH, 6.4))
     panels = figure.subplots(2, 1, sharex=True)
     names = list(summary["methods"])
     if len(names) > len(CURVES):
@@ -98,7 +87,7 @@ def _lines(axes: Axes, summary: Mapping[str, Any], draw: Any) -> None:
 def comparison(summary: Mapping[str, Any]) -> Figure:
     """Every method's adapted return on test tasks: seeds as points, mean and interval as text."""
     methods = summary["methods"]
-    figure = Figure(figsize=(6.0, 0.5 * len(methods) + 1.4))
+    figure = Figure(figsize=(WIDTH, 0.5 * len(methods) + 1.4))
     axes = figure.add_subplot()
     for row, (name, found) in enumerate(methods.items()):
         after = found["after"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from metaphys.optim import adam, apply_updates
 from metaphys.rl._inner import InnerLoss
 from metaphys.rl._inner_losses import learned_loss, textbook_loss, weighted_loss
 from metaphys.rl._mdp import Tasks, draw, sample_tasks
@@ -25,6 +27,7 @@ from metaphys.rl._outer import (
     sampled_loss,
 )
 from metaphys.rl._planning import Counts, policy_return
+from metaphys.rl._policies import Params
 
 LOSSES: dict[str, InnerLoss] = {
     "a2c": textbook_loss,
@@ -89,6 +92,27 @@ def judge(method: Method, meta: Meta, tasks: Tasks, generator: torch.Generator) 
         )
 
 
+class Learning(NamedTuple):
+    """The state of meta-training.
+
+    Attributes:
+        meta: what is learned.
+        adam: the state of the outer optimizer.
+        random: that of the generator of tasks and trajectories.
+    """
+
+    meta: Meta
+    adam: Any
+    random: Tensor
+
+
+def begin(method: Method, seed: int) -> Learning:
+    """Before the first outer step."""
+    meta = start_of(method, seed)
+    random = generator_of(TRAINING, seed).get_state()
+    return Learning(meta, adam().init(_learned(method, meta)), random)
+
+
 def train(
     method: Method,
     seed: int,
@@ -110,26 +134,38 @@ def train(
         >>> from metaphys.rl import METHODS
         >>> meta = train(METHODS["tabular"], seed=0, iters=1, tasks=2)
     """
-    meta, generator = start_of(method, seed), generator_of(TRAINING, seed)
-    groups = meta.groups()
-    lrs = {"start": method.outer_lr, **OUTER_LRS}
-    learned = [{"params": groups[name], "lr": lrs[name]} for name in method.learned]
-    optimizer = torch.optim.Adam(learned)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: _half_cosine(done / iters) if method.anneal else 1.0
-    )
-    after_step(0, meta)
-    for done in range(1, iters + 1):
-        optimizer.zero_grad()
+    state, step = begin(method, seed), outer_step(method, iters, tasks)
+    after_step(0, state.meta)
+    for index in range(iters):
+        state = step(state, index)
+        after_step(index + 1, state.meta)
+    return state.meta
+
+
+def outer_step(method: Method, iters: int, tasks: int) -> Callable[[Learning, int], Learning]:
+    """The outer step of each index below ``iters``; it depends on its arguments alone."""
+    rates = {"start": method.outer_lr, **OUTER_LRS}
+
+    def step(state: Learning, index: int) -> Learning:
+        generator = torch.Generator()
+        generator.set_state(state.random)
+        meta = Meta(*({n: v.detach().requires_grad_() for n, v in p.items()} for p in state.meta))
         outer_gradients(method, meta, sample_tasks(tasks, generator=generator), generator)
-        optimizer.step()
-        schedule.step()
-        after_step(done, meta)
-    return meta
+        learned = _learned(method, meta)
+        grads = {name: {n: v.grad for n, v in part.items()} for name, part in learned.items()}
+        fade = (1 + math.cos(math.pi * index / iters)) / 2 if method.anneal else 1.0
+        lr = {name: dict.fromkeys(part, fade * rates[name]) for name, part in learned.items()}
+        with torch.no_grad():
+            updates, moments = adam(lr).update(grads, state.adam, learned)
+            learned = apply_updates(learned, updates, inplace=False)
+        return Learning(meta._replace(**learned), moments, generator.get_state())
+
+    return step
 
 
-def _half_cosine(share: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * share))
+def _learned(method: Method, meta: Meta) -> dict[str, Params]:
+    """The parts of ``meta`` that a method learns."""
+    return {name: getattr(meta, name) for name in method.learned}
 
 
 def outer_gradients(method: Method, meta: Meta, tasks: Tasks, generator: torch.Generator) -> None:

@@ -1,11 +1,10 @@
 """The experiments: controls that adapt fast to a unit never seen before, and training one unit."""
 
+from metaphys._runs import Progress, RunDirectory, read_config, read_metrics
 from metaphys.training._adaptation import adapt, cross_entropy, squared_error
 from metaphys.training._config import Config
 from metaphys.training._experiment import adapt_unit, load_model, meta_train, save_model
 from metaphys.training._problem import Problem, build
-from metaphys.training._progress import Progress
-from metaphys.training._run import RunDirectory, read_config, read_metrics
 from metaphys.training.unit import TrainConfig, load_network, train
 
 __all__ = [

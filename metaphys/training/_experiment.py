@@ -12,15 +12,13 @@ from typing import Any
 import torch
 
 from metaphys._errors import check
+from metaphys._runs import Progress, RunDirectory, load_tree, read_metadata, save_tree
 from metaphys.training import _outer
 from metaphys.training._adaptation import squared_error
-from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
 from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, linear_accuracy, sweep
 from metaphys.training._outer import Loop
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, build
-from metaphys.training._progress import Progress
-from metaphys.training._run import RunDirectory
 
 NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 0.5, 2e-2
 """Step sizes of training in silico, of the rival start, and of the start of meta-learning.
@@ -202,7 +200,7 @@ def meta_train(
     Example:
         >>> import tempfile
         >>> from metaphys.training import Config, RunDirectory
-        >>> from metaphys.training._progress import Silent
+        >>> from metaphys._runs import Silent
         >>> config = Config(data="mnist", data_root=Path("nowhere"))
         >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
         >>> meta_train(config, run, Silent())

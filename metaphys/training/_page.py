@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaphys._errors import check
-from metaphys.training._checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +41,7 @@ def render(template: str, **values: Any) -> str:
 
 def stored(figure: Figure, stem: Path) -> str:
     """Write the picture as SVG and PNG; the SVG as a data URI."""
-    from metaphys.training._drawing import rendered
+    from metaphys._runs._drawing import store
 
-    vector = rendered(figure, "svg")
-    write_atomically(stem.with_suffix(".svg"), vector)
-    write_atomically(stem.with_suffix(".png"), rendered(figure, "png"))
     # An image of its own rather than inline: the style sheets and ids of several SVGs collide.
-    return "data:image/svg+xml;base64," + base64.b64encode(vector).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(store(figure, stem)).decode()

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from metaphys.training._drawing import SETTINGS, STYLES, WIDTH, style
+from metaphys._runs._drawing import SETTINGS, WIDTH
 from metaphys.training._findings import percent
 from metaphys.training._statistics import Method
+from metaphys.training._styles import STYLES, style
 
 Trial = Mapping[str, Any]
 """One rate of a sweep: ``optimizer``, ``loss``, ``lr``, ``accuracy``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaphys._errors import check
-from metaphys.training._checkpoint import write_atomically
+from metaphys._saving import write_atomically
 from metaphys.training._findings import META, headline, points
 from metaphys.training._page import page_path, render, stored
 from metaphys.training._results import SWEEPS, Group, groups, read_run

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check
+from metaphys._runs import read_config, read_metrics
 from metaphys.training._config import Config
-from metaphys.training._run import read_config, read_metrics
 from metaphys.training._statistics import Method, methods
 
 ALIKE = ("seed", "threads", "data_root")

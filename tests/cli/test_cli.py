@@ -15,11 +15,10 @@ import pytest
 import torch
 
 import metaphys
+from metaphys._runs import Silent, load_tensors
 from metaphys.cli import main
 from metaphys.cli._failures import explain
 from metaphys.training import RunDirectory, TrainConfig, read_metrics, train
-from metaphys.training._checkpoint import load_tensors
-from metaphys.training._progress import Silent
 from metaphys.training.unit import _report
 from tests.training.runs import finished
 
@@ -56,6 +55,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ("train",),
             ("--run-dir PATH", "--resume", "--quick", "--rule", "ngspice", "--spsa-directions"),
         ),
+        (("rl",), ("--run-dir PATH", "--resume", "--quick", "--methods", "--outer-iters")),
         (("adapt",), ("--checkpoint PATH", "--unit INT", "20,000")),
         (("report",), ("RUN_DIR [RUN_DIR ...]", "--output PATH")),
     ],
@@ -98,6 +98,7 @@ def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         (["train", "--system", "laser"], "laser"),
         (["train", "--rule", "magic"], "magic"),
         (["train", "--device", "fpga"], "fpga"),
+        (["rl", "--seeds", "a few"], "--seeds"),
         (["adapt"], "--checkpoint"),
         (["adapt", "--checkpoint", "x", "--unit", "first"], "first"),
         (["report", "--outptu", "x"], "--outptu"),
@@ -157,6 +158,54 @@ def test_train_refuses_before_it_makes_a_directory(
     assert not directory.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "sarsa"], "`methods` must be names among"),
+        (["--tasks", "-3"], "`tasks` must be >= 1, but got -3."),
+        (["--seed", "-1"], "`seed` must be >= 0, but got -1."),
+        (["--resume", "--overwrite"], "`resume` must be given without --overwrite"),
+    ],
+)
+def test_rl_refuses_before_it_makes_a_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    directory = tmp_path / "run"
+    assert message in failed(capsys, "rl", "--run-dir", str(directory), *arguments)
+    assert not directory.exists()
+
+
+def test_rl_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = "--outer-iters 60 --evaluate-every 20 --evaluation-tasks 4 --test-tasks 8 --tasks 4"
+    given = ["rl", "--methods", "maml", "tabular", *few.split(), "--run-dir"]
+    code, lines = interrupted([*given, str(tmp_path / "parts")], "tabular, seed 0: 0/")
+    assert code == 130
+    assert not (tmp_path / "parts" / "metrics.csv").exists()
+    again = lines[-1].split()
+    assert again == ["metaphys", *given, str(tmp_path / "parts"), "--resume"]
+    assert main(again[1:]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^optimal +\d+\.\d\d$", out, re.M)
+    assert re.search(r"^tabular +\d+\.\d\d$", out, re.M)
+    assert main([*given, str(tmp_path / "whole")]) == 0
+    parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
+    assert parts == whole
+
+
+def interrupted(given: list[str], at: str) -> tuple[int, list[str]]:
+    """Exit code and error lines of a command that got Ctrl-C when a line began with ``at``."""
+    command, lines = [sys.executable, "-m", "metaphys.cli", *given], []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith(at):
+                process.send_signal(signal.SIGINT)
+    return process.returncode, lines
+
+
 def test_train_without_ngspice_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,17 +217,12 @@ def test_a_training_from_start_to_report_is_stopped_and_goes_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ["train", "--system", "plate", "--layers", "1", "--batch", "4", "--steps", "60"]
-    command = [sys.executable, "-m", "metaphys.cli", *given, "--run-dir", str(tmp_path / "parts")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            last = line
-            if line.startswith("pat: 0/"):
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 130
+    code, lines = interrupted([*given, "--run-dir", str(tmp_path / "parts")], "pat: 0/")
+    assert code == 130
     assert not (tmp_path / "parts" / "metrics.csv").exists()
-    assert last.split() == ["metaphys", *command[3:], "--resume"]
-    assert main(last.split()[1:]) == 0
+    again = lines[-1].split()
+    assert again == ["metaphys", *given, "--run-dir", str(tmp_path / "parts"), "--resume"]
+    assert main(again[1:]) == 0
     out = capsys.readouterr().out
     assert re.search(r"exact gradient +\d+\.\d % +0\n", out)
     assert out.rstrip().endswith(f"report: {tmp_path / 'parts' / 'report.html'}")
@@ -354,7 +398,7 @@ def test_a_missing_extra_is_named(
     for loaded in [
         name
         for name in sys.modules
-        if name.startswith("metaphys.") and (".cli._" in name or ".training" in name)
+        if name.startswith(("metaphys._runs", "metaphys.cli._", "metaphys.training"))
     ]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ import pytest
 import result_tables
 import torch
 
+from metaphys._runs import Silent
 from metaphys.training import RunDirectory, TrainConfig, train
-from metaphys.training._progress import Silent
 from metaphys.training.unit._results import TrainedRun, read_trained
 
 KEYS = (

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from metaphys.rl import METHODS, Config, judge, rival_returns, run, sample_tasks, train
-from metaphys.rl._train import TEST, generator_of, start_of
+from metaphys._runs import RunDirectory, load_tensors
+from metaphys.rl import (
+    METHODS,
+    Config,
+    _experiment,
+    _train,
+    judge,
+    rival_returns,
+    run,
+    sample_tasks,
+    train,
+)
+from metaphys.rl._methods import OUTER_LRS
+from metaphys.rl._train import TEST, TRAINING, generator_of, outer_gradients, start_of
+from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 
 def _test_tasks(n: int):
@@ -67,17 +83,86 @@ def test_rivals_are_in_their_order():
     assert (found["optimal"] >= found["planner"] - 1e-9).all()
 
 
+SECONDS = f"state/{_experiment.Phase._fields.index('seconds')}"
+TINY = dataclasses.replace(Config(methods=("maml", "tabular")).quick(), outer_iters=5)
+
+
+def _run(path: Path, resume: bool = False, config: Config = TINY) -> dict[str, Any]:
+    return run(config, RunDirectory(path, config.to_json(), resume=resume))
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    """All that a run leaves is the same to the bit, but for the time that it took."""
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (one, other)]
+    for method in (method for found in summaries for method in found["methods"].values()):
+        assert all(taken > 0 for taken in method.pop("seconds")["values"])
+        assert all(taken > 0 for taken in method.pop("cpu_seconds")["values"])
+    assert summaries[0] == summaries[1]
+    for name in ("maml-0", "tabular-0"):
+        file = Path("checkpoints") / f"{name}.safetensors"
+        ours, theirs = (load_tensors(run / file) for run in (one, other))
+        assert ours.keys() == theirs.keys()
+        assert all(ours[key].equal(theirs[key]) for key in ours if key != SECONDS)
+
+
 def test_a_run_leaves_figures_and_pictures(tmp_path):
-    config = Config(methods=("maml", "tabular"), seeds=2).quick()
-    summary = run(config, tmp_path / "run")
+    summary = _run(tmp_path / "run", config=dataclasses.replace(TINY, seeds=2))
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     assert set(summary["methods"]) == {"maml", "tabular"}
     assert len(summary["methods"]["maml"]["after"]["values"]) == 2
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 2 * 3
+    assert [int(row["iteration"]) for row in rows] == 4 * [0, 2, 4]
+    assert all(0 < float(row[name]) < 30 for row in rows for name in ("before", "after"))
     for name in ("learning", "comparison"):
-        assert (tmp_path / "run" / "pictures" / f"{name}.svg").stat().st_size > 1000
+        for kind in ("svg", "png"):
+            assert (tmp_path / "run" / "pictures" / f"{name}.{kind}").stat().st_size > 1000
+
+
+def test_interrupted_anywhere_a_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+    whole = _run(tmp_path / "whole")
+    monkeypatch.setattr(_train, "outer_gradients", failing_at_every(4, _train.outer_gradients))
+    # Looks at fresh tasks are part of a step: the next one must not have moved on.
+    monkeypatch.setattr(_experiment, "judge", failing_at_every(7, _experiment.judge))
+    parts, times = finished_in_parts(lambda resume: _run(tmp_path / "parts", resume))
+    assert times >= 3
+    assert parts["lines"] == whole["lines"]
+    _assert_same(tmp_path / "parts", tmp_path / "whole")
+
+
+RUN = """
+import sys, torch
+from pathlib import Path
+from tests.rl.test_experiment import _run
+torch.set_default_dtype(torch.float64)
+path = Path(sys.argv[1])
+_run(path, path.exists())
+"""
+
+
+def test_killed_without_warning_a_run_ends_with_the_same_bits(tmp_path):
+    _run(tmp_path / "whole")
+    killed_and_resumed(RUN, tmp_path / "killed", "tabular-0")
+    _assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_the_outer_step_is_that_of_torchs_adam():
+    method = METHODS["maml-exact"]
+    start = start_of(method, 4)
+    params = {name: start.groups()[name] for name in method.learned}
+    rates = {"start": method.outer_lr, **OUTER_LRS}
+    torchs = torch.optim.Adam([{"params": params[name], "lr": rates[name]} for name in params])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(torchs, 3)
+    generator = generator_of(TRAINING, 4)
+    for _ in range(3):
+        torchs.zero_grad()
+        outer_gradients(method, start, sample_tasks(5, generator=generator), generator)
+        torchs.step()
+        schedule.step()
+    found = train(method, 4, iters=3, tasks=5).groups()
+    for name in method.learned:
+        torch.testing.assert_close(found[name], params[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

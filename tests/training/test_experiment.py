@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ import torch
 from torch import Tensor
 
 import metaphys
+from metaphys._runs import Silent, load_tensors
 from metaphys.nn import run_on
 from metaphys.physics import PhysicsAware
 from metaphys.training import (
@@ -33,11 +30,10 @@ from metaphys.training import (
     read_metrics,
     squared_error,
 )
-from metaphys.training._checkpoint import load_tensors
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._outer import begin_meta, learned_rules
 from metaphys.training._problem import draw_samples
-from metaphys.training._progress import Silent
+from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 TINY = Config(
     units=2,
@@ -228,55 +224,26 @@ def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(tmp_path / "whole")
-    calls = 0
-    genuine = torch.func.grad_and_value
-
-    def interrupting(function: Callable[..., Any]) -> Callable[..., Any]:
-        nonlocal calls
-        calls += 1
-        if calls % 4 == 0:
-            raise KeyboardInterrupt
-        return genuine(function)
-
+    interrupting = failing_at_every(4, torch.func.grad_and_value)
     monkeypatch.setattr("torch.func.grad_and_value", interrupting)
-    interruptions = 0
-    while True:
-        try:
-            resumed = run(tmp_path / "parts", resume=interruptions > 0)
-            break
-        except KeyboardInterrupt:
-            interruptions += 1
-    assert interruptions >= 3
-    assert resumed == whole
+    parts, times = finished_in_parts(lambda resume: run(tmp_path / "parts", resume=resume))
+    assert times >= 3
+    assert parts == whole
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-KILLED = """
-import sys, torch
+RUN = """
+import sys
 from pathlib import Path
-from tests.training.test_experiment import FEW_RATES, TINY, Silent, RunDirectory, meta_train
-from metaphys.training import _run
-genuine = _run.RunDirectory.run_phase
-def often(self, *args, **options):
-    return genuine(self, *args, **{**options, "every_seconds": 0.0})
-_run.RunDirectory.run_phase = often
+from tests.training.test_experiment import run
 path = Path(sys.argv[1])
-directory = RunDirectory(path, TINY.to_json(), resume=path.exists())
-meta_train(TINY, directory, Silent(), grid=FEW_RATES)
+run(path, resume=path.exists())
 """
 
 
 def test_killed_without_warning_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     run(tmp_path / "whole")
-    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path / "killed")]
-    process = subprocess.Popen(command)
-    wanted = tmp_path / "killed" / "checkpoints" / "meta-learning.safetensors"
-    limit = time.monotonic() + 120
-    while not wanted.exists() and process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run(command, check=True, timeout=120)
+    killed_and_resumed(RUN, tmp_path / "killed", "meta-learning")
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 

@@ -246,7 +246,7 @@ def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_method_has_a_look_of_its_own() -> None:
-    from metaphys.training._drawing import STYLES
+    from metaphys.training._styles import STYLES
 
     assert list(STYLES) == list(METHODS)
     colours, markers = zip(*STYLES.values())

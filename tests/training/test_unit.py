@@ -14,6 +14,7 @@ import torch
 from scipy.stats import binomtest
 
 import metaphys
+from metaphys._runs import Silent, load_tensors, save_tree
 from metaphys.nn import InSilico, run_on
 from metaphys.physics import SHG, Ports, SpiceDevice, WithNoise
 from metaphys.training import (
@@ -26,8 +27,6 @@ from metaphys.training import (
     read_metrics,
     train,
 )
-from metaphys.training._checkpoint import load_tensors, save_tree
-from metaphys.training._progress import Silent
 from metaphys.training.unit import _report
 from metaphys.training.unit._findings import sentences, wilson
 from metaphys.training.unit._kinds import scaled, within

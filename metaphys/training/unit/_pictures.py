@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from metaphys.training._drawing import SETTINGS, WIDTH
+from metaphys._runs._drawing import SETTINGS, WIDTH
 from metaphys.training._pictures import smooth
 from metaphys.training.unit._results import TrainedRun
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaphys._errors import check
-from metaphys.training._checkpoint import write_atomically
+from metaphys._saving import write_atomically
 from metaphys.training._findings import points
 from metaphys.training._page import page_path, render, stored
 from metaphys.training.unit._config import TrainConfig

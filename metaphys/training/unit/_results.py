@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check
+from metaphys._runs import read_config, read_metrics
 from metaphys.training._results import read_json
-from metaphys.training._run import read_config, read_metrics
 from metaphys.training.unit._config import TrainConfig
 
 NEEDED = ("confusion", "way", "physical_parameters", "digital_parameters", "judged", "looked_at")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from metaphys._errors import check
-from metaphys.training._checkpoint import load_tree, read_metadata, save_tree
+from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
 from metaphys.training._experiment import save_model
 from metaphys.training._outer import begin_meta

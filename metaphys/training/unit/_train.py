@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaphys._runs import Progress, RunDirectory
 from metaphys.nn import InSilico
 from metaphys.training._judge import linear_accuracy
 from metaphys.training._problem import Params
-from metaphys.training._progress import Progress
-from metaphys.training._run import RunDirectory
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._gradients import Rules, rules
 from metaphys.training.unit._kinds import KINDS
@@ -150,7 +149,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     Example:
         >>> import tempfile
         >>> from metaphys.training import RunDirectory
-        >>> from metaphys.training._progress import Silent
+        >>> from metaphys._runs import Silent
         >>> config = TrainConfig(system="plate", layers=1, batch=4).quick()
         >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
         >>> [row["method"] for row in train(config, run, Silent())]

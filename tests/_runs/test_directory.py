@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from metaphys.training import RunDirectory, read_config, read_metrics
-from metaphys.training._checkpoint import load_tree, save_tree, write_atomically
+from metaphys._runs import (
+    RunDirectory,
+    load_tree,
+    read_config,
+    read_metrics,
+    save_tree,
+)
+from metaphys._saving import write_atomically
 
 CONFIG = {"seed": 0, "lr": 0.1}
 State = dict[str, torch.Tensor]

@@ -28,6 +28,15 @@ def save_tree(path: Path, tree: Any, metadata: Mapping[str, str]) -> None:
         path: the file.
         tree: dicts, lists, tuples and named tuples of tensors.
         metadata: strings that say what this is.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "state.safetensors"
+        >>> save_tree(file, {"w": torch.ones(2), "past": [torch.tensor(3)]}, {"kind": "state"})
+        >>> read_metadata(file), load_tensors(file)
+        ({'kind': 'state'}, {'past/0': tensor(3), 'w': tensor([1., 1.])})
+        >>> load_tree(file, {"w": torch.zeros(2), "past": [torch.tensor(0)]})
+        {'w': tensor([1., 1.]), 'past': [tensor(3)]}
     """
     named, _ = _named(tree)
     # Copies: safetensors refuses tensors that share memory, as unbound or expanded ones do.

@@ -1,25 +1,16 @@
-"""How pictures look: colours, markers, type; and turning a figure into bytes."""
+"""How pictures look, and turning a figure into bytes."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-# Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
-STYLES = {
-    "linear classifier": ("#707070", "_"),
-    "in silico": ("#56B4E9", "o"),
-    "in silico + fine-tuning": ("#0072B2", "s"),
-    "population start": ("#E69F00", "^"),
-    "population start + fine-tuning": ("#8C6100", "v"),
-    "meta-learned start, not adapted": ("#CC79A7", "D"),
-    "meta-learned": ("#D55E00", "P"),
-    "full training": ("#009E73", "*"),
-}
-OTHER = ("#404040", "h")
+from metaphys._saving import write_atomically
+
 WIDTH = 6.0  # inches; with 9 points of type it stays legible on a phone
 
 SETTINGS: Any = {
@@ -47,6 +38,9 @@ def rendered(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
     return file.getvalue()
 
 
-def style(name: str) -> tuple[str, str]:
-    """Colour and marker of a method."""
-    return STYLES.get(name, OTHER)
+def store(figure: Figure, stem: Path) -> bytes:
+    """Write the picture as SVG and PNG; the SVG."""
+    vector = rendered(figure, "svg")
+    write_atomically(stem.with_suffix(".svg"), vector)
+    write_atomically(stem.with_suffix(".png"), rendered(figure, "png"))
+    return vector

@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from metaphys import ops
 from metaphys._errors import check, refuse
-from metaphys.training._checkpoint import load_tree, save_tree, write_atomically
+from metaphys._runs._checkpoint import load_tree, save_tree
+from metaphys._runs._environment import environment
+from metaphys._runs._metrics import METRICS
+from metaphys._saving import write_atomically
 
 State = TypeVar("State")
 
@@ -27,20 +25,19 @@ KIND = "metaphys run"
 FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
 FILES += ("model.safetensors", "network.safetensors", "checkpoints", "pictures")
 
-METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
-"""The columns of ``metrics.csv``."""
-
 
 class RunDirectory:
     """The files of one run.
 
     =======================  ====================================================================
     ``config.json``          the configuration, the command, versions and machine
-    ``metrics.csv``          one row for each method, seed and unit
+    ``metrics.csv``          the figures, one row for each
     ``checkpoints/``         the state of every phase, written atomically
     ``model.safetensors``    what ``adapt`` takes: what was meta-learned, or trained where it fits
     ``network.safetensors``  the parameters that were trained on a unit
+    ``summary.json``         what else is to be kept, seconds among it
     ``report.html``          the comparison, with its pictures inside
+    ``pictures/``            the same pictures as files
     =======================  ====================================================================
 
     Args:
@@ -177,12 +174,14 @@ class RunDirectory:
     def _store(self, file: Path, index: int, state: Any) -> None:
         save_tree(file, {"index": torch.tensor(index), "state": state}, {"kind": "phase"})
 
-    def write_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``metrics.csv``: columns :data:`METRICS`."""
+    def write_metrics(
+        self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = METRICS
+    ) -> None:
+        """Write ``metrics.csv``: by default method, seed, unit, labels, device_calls, accuracy."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, METRICS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: row[name] for name in METRICS} for row in rows)
+        writer.writerows({name: row[name] for name in columns} for row in rows)
         write_atomically(self.path / "metrics.csv", text.getvalue().encode())
 
     def write_json(self, name: str, value: Any) -> None:
@@ -220,74 +219,3 @@ def read_config(path: Path) -> dict[str, Any]:
         {'seed': 0}
     """
     return _read_run(path / "config.json")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``metrics.csv``, with numbers as numbers.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: a column is missing, or a value is no number.
-
-    Example:
-        >>> import tempfile
-        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
-        >>> row = {"method": "meta-learned", "seed": 0, "unit": 20000, "labels": 50}
-        >>> run.write_metrics([{**row, "device_calls": 250, "accuracy": 0.9}])
-        >>> read_metrics(run.path / "metrics.csv")[0]["accuracy"]
-        0.9
-    """
-    if not path.is_file():
-        refuse(
-            "run_dir",
-            expected="a directory with a metrics.csv",
-            got=path.parent,
-            remedy="`metaphys meta-train` and `train` make one; an unfinished run goes on with "
-            "--resume.",
-            error=FileNotFoundError,
-        )
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(METRICS) - set(reader.fieldnames or ())
-        check(not missing, "metrics.csv", expected=f"with the columns {METRICS}", got=path)
-        return [_numbers(row, path, line) for line, row in enumerate(reader, start=2)]
-
-
-def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
-    try:
-        whole = {name: int(row[name]) for name in ("seed", "unit", "labels", "device_calls")}
-        return {"method": row["method"], **whole, "accuracy": float(row["accuracy"])}
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`metrics.csv` has no number where one is expected: {path}, line {line}: {error}."
-        ) from error
-
-
-def environment() -> dict[str, Any]:
-    """What a figure depends on beside the configuration."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "revision": _revision(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "kernels": ops.status().reason,
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _revision() -> str:
-    """The git revision of the source, or "unknown" outside a checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"

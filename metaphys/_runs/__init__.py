@@ -1,0 +1,19 @@
+"""What every experiment needs: a directory that it can go on from, checkpoints, progress."""
+
+from metaphys._runs._checkpoint import load_tensors, load_tree, read_metadata, save_tree
+from metaphys._runs._directory import RunDirectory, read_config
+from metaphys._runs._metrics import read_metrics
+from metaphys._runs._progress import Advance, Progress, Silent
+
+__all__ = [
+    "Advance",
+    "Progress",
+    "RunDirectory",
+    "Silent",
+    "load_tensors",
+    "load_tree",
+    "read_config",
+    "read_metadata",
+    "read_metrics",
+    "save_tree",
+]

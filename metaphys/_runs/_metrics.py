@@ -1,0 +1,54 @@
+"""The table of a run that is judged on units: one row for each method, seed and unit."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from metaphys._errors import check, refuse
+
+METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
+"""The columns of its ``metrics.csv``."""
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.csv``, with numbers as numbers.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a column is missing, or a value is no number.
+
+    Example:
+        >>> import tempfile
+        >>> from metaphys.training import RunDirectory
+        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
+        >>> row = {"method": "meta-learned", "seed": 0, "unit": 20000, "labels": 50}
+        >>> run.write_metrics([{**row, "device_calls": 250, "accuracy": 0.9}])
+        >>> read_metrics(run.path / "metrics.csv")[0]["accuracy"]
+        0.9
+    """
+    if not path.is_file():
+        refuse(
+            "run_dir",
+            expected="a directory with a metrics.csv",
+            got=path.parent,
+            remedy="`metaphys meta-train` and `train` make one; an unfinished run goes on with "
+            "--resume.",
+            error=FileNotFoundError,
+        )
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = set(METRICS) - set(reader.fieldnames or ())
+        check(not missing, "metrics.csv", expected=f"with the columns {METRICS}", got=path)
+        return [_numbers(row, path, line) for line, row in enumerate(reader, start=2)]
+
+
+def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
+    try:
+        whole = {name: int(row[name]) for name in ("seed", "unit", "labels", "device_calls")}
+        return {"method": row["method"], **whole, "accuracy": float(row["accuracy"])}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`metrics.csv` has no number where one is expected: {path}, line {line}: {error}."
+        ) from error

@@ -242,16 +242,16 @@ void update_(Tensors params, Tensors grads, Tensors moments, Tensor factors, Num
   for (InOut& each : written) each.write_back();
 }
 
-// 1/x for x > 0, and 0 at 0 with a derivative of 0.
+// 1/x for x > 0, and 0 at 0 with a derivative of 0. A NaN stays one, as in the reference.
 template <class S>
 METAPHYS_INLINE S reciprocal(S x) {
-  return x > S(0) ? S(1) / x : S(0);
+  return x <= S(0) ? S(0) : S(1) / x;
 }
 
 // √ has no derivative at 0; it is taken as 0 there.
 template <class S>
 METAPHYS_INLINE S half_over(S root) {
-  return root > S(0) ? S(0.5) / root : S(0);
+  return root <= S(0) ? S(0) : S(0.5) / root;
 }
 
 }  // namespace metaphys

@@ -60,17 +60,16 @@ def total_norm(tensors: Tensors, order: float) -> torch.Tensor:
     total = torch.stack([_powers(t, order).sum().to(device, dtype) for t in wide]).sum()
     if order == 2.0:
         return masked_sqrt(total)
-    positive = total > 0
-    root = torch.where(positive, total, 1.0) ** (1.0 / order)
-    return torch.where(positive, root, 0.0)
+    zero = total == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, total) ** (1.0 / order))
 
 
 def _powers(tensor: torch.Tensor, order: float) -> torch.Tensor:
     if order == 2.0:
         return tensor * tensor
     size = tensor.abs()
-    positive = size > 0
-    return torch.where(positive, torch.where(positive, size, 1.0) ** order, 0.0)
+    zero = size == 0  # a NaN is not, and stays one
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, size) ** order)
 
 
 def clip_grad_norm(

@@ -82,19 +82,19 @@ def tree_neg(tree: Tree) -> Tree:
     return optree.tree_map(operator.neg, tree)
 
 
-def tree_add(tree_l: Tree, tree_r: Tree) -> Tree:
-    """``l + r``, leaf by leaf.
+def tree_add(*trees: Tree) -> Tree:
+    """The sum of one or more trees, leaf by leaf.
 
     Example:
         >>> import metaphys
         >>> metaphys.pytree.tree_add({"a": 1.0}, {"a": 2.0})
         {'a': 3.0}
     """
-    return optree.tree_map(operator.add, tree_l, tree_r)
+    return _reduced(operator.add, trees)
 
 
-def tree_add_scalar_mul(tree_l: Tree, tree_r: Tree, alpha: Scalar | None = None) -> Tree:
-    """``l + alpha · r``, leaf by leaf; without ``alpha``, ``l + r``.
+def tree_add_scalar_mul(tree_x: Tree, tree_y: Tree, alpha: Scalar | None = None) -> Tree:
+    """``x + alpha · y``, leaf by leaf; without ``alpha``, ``x + y``.
 
     Example:
         >>> import metaphys
@@ -102,23 +102,23 @@ def tree_add_scalar_mul(tree_l: Tree, tree_r: Tree, alpha: Scalar | None = None)
         [2.0]
     """
     if alpha is None:
-        return tree_add(tree_l, tree_r)
-    return optree.tree_map(lambda left, right: left + alpha * right, tree_l, tree_r)
+        return tree_add(tree_x, tree_y)
+    return optree.tree_map(lambda x, y: x + alpha * y, tree_x, tree_y)
 
 
-def tree_sub(tree_l: Tree, tree_r: Tree) -> Tree:
-    """``l - r``, leaf by leaf.
+def tree_sub(minuend_tree: Tree, subtrahend_tree: Tree) -> Tree:
+    """The first tree minus the second, leaf by leaf.
 
     Example:
         >>> import metaphys
         >>> metaphys.pytree.tree_sub([1.0], [2.0])
         [-1.0]
     """
-    return optree.tree_map(operator.sub, tree_l, tree_r)
+    return optree.tree_map(operator.sub, minuend_tree, subtrahend_tree)
 
 
-def tree_sub_scalar_mul(tree_l: Tree, tree_r: Tree, alpha: Scalar | None = None) -> Tree:
-    """``l - alpha · r``, leaf by leaf; without ``alpha``, ``l - r``.
+def tree_sub_scalar_mul(tree_x: Tree, tree_y: Tree, alpha: Scalar | None = None) -> Tree:
+    """``x - alpha · y``, leaf by leaf; without ``alpha``, ``x - y``.
 
     Example:
         >>> import metaphys
@@ -126,33 +126,33 @@ def tree_sub_scalar_mul(tree_l: Tree, tree_r: Tree, alpha: Scalar | None = None)
         [0.0]
     """
     if alpha is None:
-        return tree_sub(tree_l, tree_r)
-    return optree.tree_map(lambda left, right: left - alpha * right, tree_l, tree_r)
+        return tree_sub(tree_x, tree_y)
+    return optree.tree_map(lambda x, y: x - alpha * y, tree_x, tree_y)
 
 
-def tree_mul(tree_l: Tree, tree_r: Tree) -> Tree:
-    """``l · r``, leaf by leaf and entry by entry.
+def tree_mul(*trees: Tree) -> Tree:
+    """The product of one or more trees, leaf by leaf and entry by entry.
 
     Example:
         >>> import metaphys
         >>> metaphys.pytree.tree_mul([3.0], [2.0])
         [6.0]
     """
-    return optree.tree_map(operator.mul, tree_l, tree_r)
+    return _reduced(operator.mul, trees)
 
 
-def tree_matmul(tree_l: Tree, tree_r: Tree) -> Tree:
-    """``l @ r``, leaf by leaf.
+def tree_matmul(*trees: Tree) -> Tree:
+    """The matrix product ``a @ b @ …`` of one or more trees, leaf by leaf.
 
     Example:
         >>> import torch, metaphys
         >>> metaphys.pytree.tree_matmul([torch.eye(2)], [torch.ones(2)])
         [tensor([1., 1.])]
     """
-    return optree.tree_map(operator.matmul, tree_l, tree_r)
+    return _reduced(operator.matmul, trees)
 
 
-def tree_scalar_mul(scalar: Scalar, multiplicand: Tree) -> Tree:
+def tree_scalar_mul(scalar: Scalar, multiplicand_tree: Tree) -> Tree:
     """``scalar · x`` of every leaf.
 
     Example:
@@ -160,22 +160,22 @@ def tree_scalar_mul(scalar: Scalar, multiplicand: Tree) -> Tree:
         >>> metaphys.pytree.tree_scalar_mul(2.0, [1.0, 3.0])
         [2.0, 6.0]
     """
-    return optree.tree_map(lambda leaf: scalar * leaf, multiplicand)
+    return optree.tree_map(lambda leaf: scalar * leaf, multiplicand_tree)
 
 
-def tree_truediv(tree_l: Tree, tree_r: Tree) -> Tree:
-    """``l / r``, leaf by leaf and entry by entry.
+def tree_truediv(dividend_tree: Tree, divisor_tree: Tree) -> Tree:
+    """The first tree over the second, leaf by leaf and entry by entry.
 
     Example:
         >>> import metaphys
         >>> metaphys.pytree.tree_truediv([3.0], [2.0])
         [1.5]
     """
-    return optree.tree_map(operator.truediv, tree_l, tree_r)
+    return optree.tree_map(operator.truediv, dividend_tree, divisor_tree)
 
 
-def tree_vdot_real(tree_l: Tree, tree_r: Tree) -> torch.Tensor:
-    """The real part of the inner product of two trees of tensors, ``Re Σ conj(l) · r``.
+def tree_vdot_real(tree_x: Tree, tree_y: Tree) -> torch.Tensor:
+    """The real part of the inner product of two trees of tensors, ``Re Σ conj(x) · y``.
 
     Returns:
         A 0-d tensor, differentiable. (TorchOpt's is a number, and waits for the device.)
@@ -188,17 +188,17 @@ def tree_vdot_real(tree_l: Tree, tree_r: Tree) -> torch.Tensor:
         >>> metaphys.pytree.tree_vdot_real([torch.tensor([1j])], [torch.tensor([2j])])
         tensor(2.)
     """
-    left, spec = optree.tree_flatten(tree_l)
-    right = spec.flatten_up_to(tree_r)
-    check(bool(left), "tree_l", expected="a tree with a tensor", got=tree_l)
-    for one, other in zip(left, right):
+    xs, spec = optree.tree_flatten(tree_x)
+    ys = spec.flatten_up_to(tree_y)
+    check(bool(xs), "tree_x", expected="a tree with a tensor", got=tree_x)
+    for one, other in zip(xs, ys):
         check(
             one.shape == other.shape,
-            "tree_r",
-            expected=f"of the shapes of `tree_l`, such as {tuple(one.shape)}",
+            "tree_y",
+            expected=f"of the shapes of `tree_x`, such as {tuple(one.shape)}",
             got=tuple(other.shape),
         )
-    terms = [(one.conj() * other).sum() for one, other in zip(left, right)]
+    terms = [(one.conj() * other).sum() for one, other in zip(xs, ys)]
     return torch.stack([term.real if term.is_complex() else term for term in terms]).sum()
 
 
@@ -214,3 +214,8 @@ def tree_wait(future_tree: Tree) -> Tree:
     """
     futures, spec = optree.tree_flatten(future_tree)
     return optree.tree_unflatten(spec, torch.futures.wait_all(futures))
+
+
+def _reduced(operation: Callable[[Any, Any], Any], trees: tuple[Tree, ...]) -> Tree:
+    check(bool(trees), "trees", expected="at least one", got="none")
+    return optree.tree_map(lambda *leaves: functools.reduce(operation, leaves), *trees)

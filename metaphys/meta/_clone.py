@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from metaphys._tree import map_tensors
+from metaphys._tree import flatten, map_tensors
 from metaphys.meta._tensors import By, buffer_copier, converter, module_tensors
 from metaphys.meta.optimizer import MetaOptimizer
 
@@ -24,11 +24,14 @@ def module_clone(
 ) -> Target:
     """A clone of a module, a meta-optimizer or a tree, sharing, copying or detaching tensors.
 
+    In a tree that holds a module and its optimizer, the clone of one steps the clone of the other.
+
     ``copy.deepcopy`` refuses a module that was stepped, for its parameters have a history;
     ``module_clone(net, by="deepcopy")`` copies it without.
 
     Args:
-        target: what to clone. The clone of a meta-optimizer steps clones of its modules.
+        target: a module, a meta-optimizer (its clone steps clones of its modules), a tensor, or any
+            tree of these.
         by: see :func:`extract_state_dict`.
         detach_buffers: clone buffers without their graph.
         device: where to put the tensors; ``None`` leaves them.
@@ -42,17 +45,19 @@ def module_clone(
         True
     """
     convert = converter(by, device)
-    if not isinstance(target, (nn.Module, MetaOptimizer)):
+    leaves = flatten(target)[0]
+    optimizers = [leaf for leaf in leaves if isinstance(leaf, MetaOptimizer)]
+    modules = [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
+    if not (modules or optimizers):
         return map_tensors(convert, target)
+    modules += [module for optimizer in optimizers for module in optimizer.modules]
     keep = buffer_copier(detach_buffers)
     memo: dict[int, Any] = {}
-    modules = [target] if isinstance(target, nn.Module) else target.modules
     for tensor, is_buffer in module_tensors(modules):
         memo[id(tensor)] = convert(keep(tensor) if is_buffer and detach_buffers else tensor)
-    if isinstance(target, MetaOptimizer):
 
-        def remember(tensor: torch.Tensor) -> None:
-            memo.setdefault(id(tensor), convert(tensor))
+    def remember(tensor: torch.Tensor) -> None:
+        memo.setdefault(id(tensor), convert(tensor))
 
-        map_tensors(remember, target.tensors())
+    map_tensors(remember, [leaves, [optimizer.tensors() for optimizer in optimizers]])
     return copy.deepcopy(target, memo)

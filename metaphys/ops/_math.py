@@ -16,8 +16,23 @@ def bias_corrections(beta: Scalar, count: torch.Tensor) -> tuple[torch.Tensor, .
         beta: decay rate in [0, 1), a number or a 0-d tensor.
         count: steps taken by each leaf, the present one included; int64 (n,).
     """
-    base = torch.as_tensor(beta, dtype=torch.float64, device=count.device)
-    return (1.0 - torch.pow(base, count.to(torch.float64))).unbind(0)
+    base = as_double(beta, count.device)
+    return (1.0 - torch.pow(base, beside(base, count).to(torch.float64))).unbind(0)
+
+
+def beside(value: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+    """``count`` where it can meet a 0-d ``value``, which may be learned on another device."""
+    return count if value.is_cpu else count.to(value.device, non_blocking=count.is_cpu)
+
+
+def as_double(value: Scalar, device: torch.device) -> torch.Tensor:
+    """A hyper-parameter as a float64 tensor: a number on ``device``, a tensor where it is.
+
+    Torch's default device would be wrong for a number: the counts that it meets stay on the CPU.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.to(torch.float64)
+    return torch.full((), value, dtype=torch.float64, device=device)
 
 
 def masked_sqrt(x: torch.Tensor) -> torch.Tensor:
@@ -26,14 +41,14 @@ def masked_sqrt(x: torch.Tensor) -> torch.Tensor:
     A gradient entry that is exactly zero makes the second moment zero; with the plain root its
     meta-gradient would be 0 · ∞ = NaN. The inner ``where`` keeps ∞ out of the backward pass.
     """
-    positive = x > 0
-    return torch.where(positive, torch.sqrt(torch.where(positive, x, 1.0)), 0.0)
+    zero = x <= 0  # a NaN is not, and stays one
+    return torch.where(zero, 0.0, torch.sqrt(torch.where(zero, 1.0, x)))
 
 
 def masked_reciprocal(x: torch.Tensor) -> torch.Tensor:
     """1/x for x > 0, and 0 with derivative 0 at exactly 0: see :func:`masked_sqrt`."""
-    positive = x > 0
-    return torch.where(positive, 1.0 / torch.where(positive, x, 1.0), 0.0)
+    zero = x <= 0
+    return torch.where(zero, 0.0, 1.0 / torch.where(zero, 1.0, x))
 
 
 def cast(value: Scalar, dtype: torch.dtype) -> Scalar:

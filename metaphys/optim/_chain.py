@@ -18,6 +18,9 @@ class Chain(Composite):
     def state_of_part(self, state: Any, index: int) -> Any:
         return state[index]
 
+    def with_parts(self, state: Any, parts: Sequence[Any]) -> Any:
+        return tuple(parts)
+
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(self.init_part(index, params, hyper) for index in range(len(self.parts)))
 

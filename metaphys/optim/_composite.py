@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ Names = tuple[tuple[str, str], ...]
 
 Bound = tuple[Core, Mapping[str, Any]]
 """A core and the hyper-parameters of a rule."""
+
+NONE = torch.zeros((), device="cpu")
+"""In place of a parameter that is not a part's own, so that its state takes no room."""
 
 
 class Composite(Core):
@@ -60,12 +63,16 @@ class Composite(Core):
         """The state of one part; for ``None`` it keeps next to nothing."""
         part = self.parts[index]
         if not part.whole:  # only a user's functions have to know what is not theirs
-            params = [torch.zeros(()) if param is None else param for param in params]
+            params = [NONE if param is None else param for param in params]
         return part.init(params, self.of_part(hyper, index))  # type: ignore[arg-type]
 
     def state_of_part(self, state: Any, index: int) -> Any:
         """The state of one part."""
         return state.inner
+
+    def with_parts(self, state: Any, parts: Sequence[Any]) -> Any:
+        """``state`` with the states of the parts replaced."""
+        return state._replace(inner=parts[0])
 
     def check(self, hyper: Mapping[str, Any]) -> None:
         """Refuse what one of the parts refuses."""
@@ -89,6 +96,14 @@ class Composite(Core):
             values = part.resolve(self.of_part(hyper, index), inner, params)
             resolved |= {name: values[own] for own, name in self.names[index]}
         return resolved
+
+    def holding(self, state: Any, hyper: Mapping[str, Any]) -> Any:
+        """Every part's state with that part's hyper-parameters."""
+        parts = [
+            part.holding(self.state_of_part(state, index), self.of_part(hyper, index))
+            for index, part in enumerate(self.parts)
+        ]
+        return self.with_parts(state, parts)
 
     def on_tree(self, structure: Any) -> Core:
         """The same with parts that know the tree."""

@@ -86,6 +86,10 @@ class Core(ABC):
                 resolved[name] = scheduled(value, count)
         return resolved
 
+    def holding(self, state: Any, hyper: Mapping[str, Any]) -> Any:
+        """``state``, where hyper-parameters that it holds itself become those of ``hyper``."""
+        return state
+
     def on_tree(self, structure: Any) -> Core:
         """This core for leaves of such a tree; for those that call functions of trees."""
         return self

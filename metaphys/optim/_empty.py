@@ -10,6 +10,7 @@ import torch
 
 from metaphys._typing import Tensors
 from metaphys.optim._core import Core
+from metaphys.optim._parts import no_steps
 
 
 class EmptyState(NamedTuple):
@@ -33,7 +34,7 @@ class Stateless(Core):
         """Nothing to refuse."""
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> EmptyState:
-        return EmptyState(torch.zeros(len(params), dtype=torch.int64))
+        return EmptyState(no_steps(params))
 
     def update(
         self, grads: Tensors, state: EmptyState, params: Tensors | None, hyper: Mapping[str, Any]

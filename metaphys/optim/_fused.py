@@ -45,7 +45,7 @@ class Fused(Leafwise):
         """The factors, (n, F) in float64, and the next values of the fields ``scalars``."""
         columns = [torch.stack(list(column)) for column in self.factors(count, hyper)]
         if not columns:
-            return torch.zeros(len(count), 0, dtype=torch.float64), {}
+            return count.new_zeros((len(count), 0), dtype=torch.float64), {}
         return torch.stack(columns, dim=1), {}
 
     def update(

@@ -12,6 +12,7 @@ import torch
 from metaphys._errors import check
 from metaphys._typing import Leaves, Tensors
 from metaphys.optim._core import Core
+from metaphys.optim._parts import no_steps
 from metaphys.optim._structure import Structure, list_of
 
 
@@ -53,7 +54,7 @@ class Pair(Core):
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> PairState:
         n = len(params)
         state = self.functions[0](self._structure(n).tree(params))
-        count = torch.zeros(n, dtype=torch.int64)
+        count = no_steps(params)
         return PairState(count, tuple(range(n)), {"state": state, "n": n})
 
     def update(

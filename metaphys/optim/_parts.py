@@ -130,7 +130,8 @@ def filled(params: Tensors, value: Any, requires_grad: bool = False) -> tuple[to
 
 def no_steps(params: Tensors) -> torch.Tensor:
     """The step counts before the first step: int64 (n,), on the CPU."""
-    return torch.zeros(len(params), dtype=torch.int64)
+    # Said in full: the user may have made a GPU the default device.
+    return torch.zeros(len(params), dtype=torch.int64, device="cpu")
 
 
 def signed_and_decayed(

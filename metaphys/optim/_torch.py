@@ -86,7 +86,8 @@ def _ours(optimizer: Optimizer, index: int, given: Mapping[str, Any]) -> TorchGr
     start = rule.core.init(group["params"], rule.hyper)
     (kept, spec), (first, _) = flatten(optimizer.state_of(index, start)), flatten(start)
     copies = [_copied(a, b) if isinstance(a, torch.Tensor) else a for a, b in zip(kept, first)]
-    return TorchGroup(list(group["params"]), rule, unflatten(spec, copies))
+    state = rule.core.holding(unflatten(spec, copies), rule.hyper)
+    return TorchGroup(list(group["params"]), rule, state)
 
 
 def _converted(

@@ -12,7 +12,7 @@ import torch
 
 from metaphys._typing import Hyper, Tree
 from metaphys.ops._leafwise import LeafOperator, Numbers
-from metaphys.ops._math import bias_corrections
+from metaphys.ops._math import as_double, beside, bias_corrections
 from metaphys.ops.leaves import NADAM as NADAM_LEAF
 from metaphys.optim._fused import Fused
 from metaphys.optim._leafwise import Leaf, Moments
@@ -43,9 +43,10 @@ class _NAdam(Fused):
 
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
         b1, b2 = hyper["betas"]
+        first, decay = (as_double(each, count.device) for each in (b1, hyper["momentum_decay"]))
         now, later = (
-            b1 * (1.0 - 0.5 * 0.96 ** (steps.to(torch.float64) * hyper["momentum_decay"]))
-            for steps in (count, count + 1)
+            first * (1.0 - 0.5 * 0.96 ** (steps.to(torch.float64) * decay))
+            for steps in (beside(first, beside(decay, each)) for each in (count, count + 1))
         )
         return now.unbind(0), later.unbind(0), bias_corrections(b2, count)
 

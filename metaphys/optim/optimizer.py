@@ -105,6 +105,7 @@ class Optimizer(torch.optim.Optimizer):
         core, params, hyper = self.rule.core, group["params"], self.hyper_of(group)
         kept: Any = self.state  # torch.optim saves what is not a parameter's as it is
         state = kept[_key(index)] if _key(index) in kept else core.init(params, hyper)
+        state = core.holding(state, hyper)
         updates, state = update_leaves(core, [p.grad for p in params], state, params, hyper)
 
         def finish() -> None:
@@ -117,10 +118,11 @@ class Optimizer(torch.optim.Optimizer):
 
     def hyper_of(self, group: dict[str, Any]) -> dict[str, Any]:
         """A group's hyper-parameters as its core takes them."""
-        return {
-            name: PerLeaf(tuple(group[name])) if isinstance(group[name], list) else group[name]
-            for name in self.rule.hyper
-        }
+        hyper = {name: group[name] for name in self.rule.hyper}
+        for name in self.rule.core.per_leaf:
+            if isinstance(hyper[name], list):
+                hyper[name] = PerLeaf(tuple(hyper[name]))
+        return hyper
 
     def state_of(self, index: int, start: Any) -> Any:
         """The state of a group as its core takes it; that of ``start`` where there is none yet."""

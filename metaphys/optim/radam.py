@@ -13,7 +13,7 @@ import torch
 
 from metaphys._typing import Hyper, Tree
 from metaphys.ops._leafwise import LeafOperator, Numbers
-from metaphys.ops._math import bias_corrections
+from metaphys.ops._math import as_double, beside, bias_corrections
 from metaphys.ops.leaves import RADAM as RADAM_LEAF
 from metaphys.optim._fused import Fused
 from metaphys.optim._leafwise import Moments
@@ -40,8 +40,8 @@ class _RAdam(Fused):
         return hyper["decoupled_weight_decay"]
 
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
-        b1, b2 = (torch.as_tensor(beta, dtype=torch.float64) for beta in hyper["betas"])
-        adaptive, plain = _switched(b2, count.to(torch.float64))
+        b1, b2 = (as_double(beta, count.device) for beta in hyper["betas"])
+        adaptive, plain = _switched(b2, beside(b2, count).to(torch.float64))
         return bias_corrections(b1, count), adaptive.unbind(0), plain.unbind(0)
 
     def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:

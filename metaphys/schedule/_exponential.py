@@ -9,6 +9,7 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
+from metaphys.ops._math import as_double
 from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
 
 
@@ -28,11 +29,11 @@ class _Exponential:
         periods = steps / max(1, self.transition_steps)
         if self.transition_steps == 0:
             periods = torch.zeros_like(periods)
-        rate = torch.as_tensor(double(self.decay_rate), dtype=torch.float64)
+        rate = as_double(self.decay_rate, steps.device)
         value = double(self.init_value) * rate ** (periods.floor() if self.staircase else periods)
         if self.end_value is None:
             return value
-        end = torch.as_tensor(double(self.end_value), dtype=torch.float64)
+        end = as_double(self.end_value, steps.device)
         return torch.where(rate < 1.0, torch.maximum(value, end), torch.minimum(value, end))
 
 

@@ -11,6 +11,7 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
+from metaphys.ops._math import as_double
 from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
 
 
@@ -23,7 +24,7 @@ class _Joined:
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
         steps = steps_so_far(count)
-        value = torch.as_tensor(double(self.schedules[0](steps)), dtype=torch.float64)
+        value = as_double(self.schedules[0](steps), steps.device)
         for start, schedule in zip(self.boundaries, self.schedules[1:]):
             # Before its start a schedule is asked for its first value, not for one it has not.
             later = schedule((steps - start).clamp(min=0.0))
@@ -68,7 +69,7 @@ class _Piecewise:
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
         steps = steps_so_far(count)
-        value = torch.as_tensor(double(self.init_value), dtype=torch.float64)
+        value = as_double(self.init_value, steps.device)
         for boundary, scale in zip(self.boundaries, self.scales):
             value = torch.where(steps < boundary, value, value * double(scale))
         return value

@@ -26,6 +26,9 @@ class _Direction(Composite):
     def state_of_part(self, state: Any, index: int) -> Any:
         return state
 
+    def with_parts(self, state: Any, parts: Sequence[Any]) -> Any:
+        return parts[0]
+
     def check(self, hyper: Mapping[str, Any]) -> None:
         self.parts[0].check({**self.of_part(hyper, 0), "lr": 1.0})
 

@@ -51,6 +51,16 @@ class _Inject(Composite):
         held = {name: kept for name, kept in state.hyper.items() if not _is_scheduled(hyper[name])}
         return {**resolved, **held}
 
+    def holding(self, state: InjectState, hyper: Mapping[str, Any]) -> InjectState:
+        """What ``hyper`` has in place of what the state holds; schedules' values stay."""
+        kept = {}
+        for name, value in state.hyper.items():
+            if _is_scheduled(hyper[name]):
+                kept[name] = value
+            elif _is_number(hyper[name]):  # else it has become one value for each leaf
+                kept[name] = _held(hyper[name])
+        return super().holding(state, hyper)._replace(hyper=kept)
+
     def update(
         self, grads: Tensors, state: InjectState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], InjectState]:
@@ -61,13 +71,13 @@ class _Inject(Composite):
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         return len(value) > 0 and all(_is_number(each) for each in value)
     return isinstance(value, (int, float, torch.Tensor)) and not isinstance(value, bool)
 
 
 def _held(value: Any) -> Any:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return tuple(_held(each) for each in value)
     return torch.as_tensor(value, dtype=None if isinstance(value, torch.Tensor) else torch.float64)
 
@@ -91,7 +101,7 @@ def inject_hyperparams(rule: Any) -> Any:
 
     Where a rule's hyper-parameters are only to be tensors or schedules there is no need of this:
     they may be both without. In :class:`metaphys.Optimizer` the parameter groups hold the
-    hyper-parameters anyway; with this they hold what the state starts from.
+    hyper-parameters anyway: what is in them at a step is put in the state.
 
     Args:
         rule: a rule, or a function that makes one, as optax has it.

@@ -41,6 +41,9 @@ class _Partition(Composite):
     def state_of_part(self, state: Any, index: int) -> Any:
         return state.parts[index]
 
+    def with_parts(self, state: Any, parts: Sequence[Any]) -> Any:
+        return state._replace(parts=tuple(parts))
+
     def check(self, hyper: Mapping[str, Any]) -> None:
         super().check(hyper)
         labels = hyper[self.argument]

@@ -237,6 +237,69 @@ def test_stop_gradient_of_an_optimizer_a_state_and_a_tree():
     assert module_detach_(net) is net and net.first.weight.is_leaf
 
 
+def _history(net, meta):
+    """How many of a module's and an optimizer's tensors have one."""
+    tensors = [*net.parameters(), *net.buffers(), *meta.state_dict()[0].mu]
+    return sum(tensor.grad_fn is not None for tensor in tensors)
+
+
+TREES = {
+    "list": lambda net, meta: [net, meta],
+    "dict": lambda net, meta: {"inner": (net, None), "optimizer": meta, "steps": 3},
+    "states": lambda net, meta: (extract_state_dict(net, with_buffers=False), net, [meta]),
+    "state and module": lambda net, meta: {"a": extract_state_dict(meta), "b": net},
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_stop_gradient_of_a_tree_of_modules_optimizers_and_states(tree):
+    net, meta = _stepped()
+    assert _history(net, meta) >= 4
+    target = TREES[tree](net, meta)
+    assert module_detach_(target) is target
+    assert _history(net, meta) == 0
+    learned = {name: p.requires_grad for name, p in net.named_parameters()}
+    assert learned["first.weight"] and not learned["frozen.weight"]
+
+
+def test_stop_gradient_of_an_extracted_state_in_a_tree_keeps_its_buffers_constants():
+    net, meta = _stepped()
+    state = extract_state_dict(net)
+    assert any(b.grad_fn is not None for each in state.buffers for b in each.values())
+    stop_gradient([state, meta])
+    assert not any(b.requires_grad for each in state.buffers for b in each.values())
+
+
+def test_after_both_are_cut_a_truncated_loop_counts_anew():
+    for target, cut_at_the_third in ((lambda net, meta: [meta], True), (TREES["list"], False)):
+        net = Net()
+        meta = metaphys.MetaOptimizer(net, metaphys.adam(0.1), truncate=2)
+        for seed in range(2):
+            meta.step(_loss(net, seed))
+        stop_gradient(target(net, meta))
+        start = net.first.weight
+        meta.step(_loss(net, 3))
+        (grad,) = torch.autograd.grad(_loss(net, 4), start, allow_unused=True)
+        assert (grad is None) == cut_at_the_third
+
+
+def test_stop_gradient_of_a_functional_optimizer():
+    params = [torch.ones(2, requires_grad=True)]
+    optimizer = metaphys.FuncOptimizer(metaphys.adam(0.1))
+    params = optimizer.step(params[0].sin().sum(), params)
+    assert optimizer.state_dict().mu[0].grad_fn is not None
+    stop_gradient([optimizer, params])
+    assert optimizer.state_dict().mu[0].grad_fn is None is params[0].grad_fn
+
+
+def test_stop_gradient_of_what_has_nothing_to_cut_is_refused():
+    net = Net()
+    for wrong in (net.parameters(), ["net"], 3, {"a": object()}):
+        with pytest.raises(TypeError, match=r"^`target` must"):
+            stop_gradient(wrong)
+    stop_gradient([]), stop_gradient({}), stop_gradient(None)  # trees without a leaf
+
+
 def test_the_optimizer_goes_on_after_stop_gradient():
     net, meta = _stepped()
     stop_gradient(net), stop_gradient(meta)
@@ -344,6 +407,20 @@ def test_the_clone_of_a_tree(by):
     clone = module_clone({"a": [x, None], "b": x}, by=by)
     assert clone["a"][0] is clone["b"] and clone["a"][1] is None
     assert (clone["b"] is x) == (by == "reference")
+
+
+@ways
+def test_a_tree_of_a_module_and_its_optimizer_is_cloned_together(by):
+    net, x = Net(), torch.ones(2, requires_grad=True)
+    meta = MetaAdam(net, lr=0.1)
+    clone = module_clone({"net": net, "optimizers": [meta, None], "x": x}, by=by)
+    other = clone["optimizers"][0]
+    assert clone["net"] is not net and other is not meta and other.modules == [clone["net"]]
+    assert (clone["x"] is x) == (by == "reference") == (clone["net"].memory is net.memory)
+    kept = net.first.weight
+    other.step(_loss(clone["net"]))
+    assert net.first.weight is kept and clone["net"].first.weight is not kept
+    assert clone["net"].first.weight is clone["net"].second.weight
 
 
 def test_another_device():

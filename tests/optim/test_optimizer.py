@@ -291,6 +291,13 @@ def test_a_rate_for_each_parameter_of_a_group():
     assert_near(params, others)
 
 
+def test_betas_may_be_a_list():
+    params, others = _params(), _params()
+    _steps(metaphys.Adam(params, lr=0.1, betas=[0.8, 0.9]), params, 2)
+    _steps(torch.optim.Adam(others, lr=0.1, betas=(0.8, 0.9)), others, 2)
+    assert_near(params, others)
+
+
 BAD_GROUPS = {
     "lr": {"lr": -1.0},
     "lr ": {"lr": [0.1, 0.2]},

@@ -250,6 +250,76 @@ def test_a_meta_gradient_flows_to_an_injected_value():
         torch.testing.assert_close(found, torch.tensor(-6 * 0.8**2))
 
 
+def _two_steps(rule, change):
+    """The moves of a parameter at two steps, with ``change`` to its group in between."""
+    p = torch.nn.Parameter(torch.zeros(1))
+    optimizer = metaphys.Optimizer([p], rule)
+    moves = []
+    for step in range(2):
+        before, p.grad = p.detach().clone(), torch.ones(1)
+        optimizer.step()
+        moves.append((before - p).detach().item())
+        if step == 0:
+            change(optimizer, optimizer.param_groups[0])
+    return moves, optimizer
+
+
+DEEP = {
+    "plain": lambda rule: rule,
+    "chain": lambda rule: chain(metaphys.clip_grad_norm(9.0), rule),
+    "accumulate": lambda rule: transform.accumulate(rule, 1),
+    "masked": lambda rule: transform.masked(rule),
+    "twice": lambda rule: transform.inject_hyperparams(rule),
+    "inside": lambda rule: transform.inject_hyperparams(chain(transform.scale(1.0), rule)),
+}
+
+
+@pytest.mark.parametrize("where", DEEP)
+def test_what_is_changed_in_a_group_is_what_is_injected(where):
+    rule = DEEP[where](transform.inject_hyperparams(metaphys.sgd(1.0)))
+    moves, _ = _two_steps(rule, lambda _, group: group.update(lr=0.25))
+    assert moves == [1.0, 0.25]
+
+
+def test_a_scheduler_of_torch_steps_an_injected_rate():
+    def change(optimizer, group):
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5)
+
+    moves, optimizer = _two_steps(transform.inject_hyperparams(metaphys.sgd(1.0)), change)
+    assert moves == [1.0, 0.5]
+    kept = optimizer.state_dict()["state"]["group 0"]
+    assert kept.hyper["lr"].item() == 0.5 and kept.count.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("value", "move"),
+    [(torch.tensor(0.5), 0.5), (lambda t: 2.0 * t, 2.0), ([0.75], 0.75)],
+    ids=["tensor", "schedule", "list"],
+)
+def test_an_injected_rate_may_become_of_another_kind(value, move):
+    rule = transform.inject_hyperparams(metaphys.sgd(1.0))
+    moves, _ = _two_steps(rule, lambda _, group: group.update(lr=value))
+    assert moves == [1.0, move]
+
+
+def test_an_injected_schedule_in_a_group_goes_on():
+    rule = transform.inject_hyperparams(metaphys.sgd(metaphys.linear_schedule(1.0, 0.0, 4)))
+    assert _two_steps(rule, lambda *_: None)[0] == [1.0, 0.75]
+
+
+@pytest.mark.parametrize(("given", "rate"), [({}, 0.5), ({"lr": 0.25}, 0.25)])
+def test_an_injected_rate_goes_on_from_an_optimizer(given, rate):
+    net = torch.nn.Linear(1, 1, bias=False)
+    rule = transform.inject_hyperparams(metaphys.sgd(1.0))
+    optimizer = metaphys.Optimizer(net.parameters(), rule)
+    net.weight.grad = torch.zeros(1, 1)
+    optimizer.step()  # now there is a state, which holds 1
+    optimizer.param_groups[0]["lr"] = 0.5
+    before, meta = net.weight, metaphys.MetaOptimizer.from_torch(optimizer, net, **given)
+    meta.step(net.weight.sum())
+    assert (before - net.weight).item() == pytest.approx(rate)
+
+
 def test_numbers_that_choose_what_is_computed_stay():
     rule = transform.inject_hyperparams(chain(metaphys.clip_grad_norm(1.0), metaphys.muon(0.1)))
     params = [torch.randn(2, 2)]

@@ -5,6 +5,7 @@ from metaphys.optim import (
     EmptyState,
     GradientTransformation,
     IdentityGradientTransformation,
+    UninitializedState,
     identity,
 )
 
@@ -13,5 +14,6 @@ __all__ = [
     "EmptyState",
     "GradientTransformation",
     "IdentityGradientTransformation",
+    "UninitializedState",
     "identity",
 ]

@@ -5,6 +5,7 @@ Leaves are tensors, or whatever the operation takes; ``None`` is an empty tree, 
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any

@@ -13,7 +13,13 @@ from torch.futures import Future
 
 from metaphys._typing import Hyper, Leaves, Scalar, Schedule, Tensors, Tree
 from metaphys.meta import ModuleState
-from metaphys.optim import EmptyState, GradientTransformation, Rule
+from metaphys.optim import (
+    ChainedGradientTransformation,
+    EmptyState,
+    GradientTransformation,
+    Rule,
+    UninitializedState,
+)
 
 Numeric: TypeAlias = Tensor | Scalar
 """A number, or a tensor of any shape."""
@@ -59,6 +65,7 @@ Samplable = SampleFunc | Distribution
 """Where zero-order methods draw their noise from."""
 
 __all__ = [
+    "ChainedGradientTransformation",
     "Device",
     "Distribution",
     "EmptyState",
@@ -97,5 +104,6 @@ __all__ = [
     "Tree",
     "TupleOfOptionalTensors",
     "TupleOfTensors",
+    "UninitializedState",
     "Updates",
 ]

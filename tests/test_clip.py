@@ -79,6 +79,19 @@ def test_a_norm_that_is_not_finite_is_an_error_where_asked():
         _once(metaphys.clip_grad_norm(1.0, error_if_nonfinite=True), grads)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_norm_that_is_not_a_number_is_not_zero(order):
+    grads = [torch.tensor([float("nan"), 0.0]), torch.ones(2)]
+    found = _once(metaphys.clip_grad_norm(1.0, order), grads)
+    given = [g.clone().requires_grad_() for g in grads]
+    for each, grad in zip(given, grads):
+        each.grad = grad.clone()
+    torch.nn.utils.clip_grad_norm_(given, 1.0, order)
+    torch.testing.assert_close(found, [g.grad for g in given], equal_nan=True)
+    with pytest.raises(RuntimeError, match="`grads` must have a finite norm"):
+        _once(metaphys.clip_grad_norm(1.0, order, error_if_nonfinite=True), grads)
+
+
 def test_dtypes_stay_and_half_precision_does_not_overflow():
     grads = [torch.full((4,), 300.0).half(), torch.ones(2).bfloat16(), torch.ones(2)]
     found = _once(metaphys.clip_grad_norm(1.0), grads)

@@ -38,6 +38,19 @@ def test_operations_on_two_trees(name):
     torch.testing.assert_close(optree.tree_leaves(found), list(expected))
 
 
+@pytest.mark.parametrize("name", ["tree_add", "tree_mul", "tree_matmul"])
+def test_operations_on_any_number_of_trees(name):
+    operation, _ = BINARY[name]
+    trees = [_tree(), _tree(), _tree()]
+    one, two, three = map(optree.tree_leaves, trees)
+    found = getattr(pytree, name)(*trees)
+    expected = [operation(operation(x, y), z) for x, y, z in zip(one, two, three)]
+    torch.testing.assert_close(optree.tree_leaves(found), expected)
+    torch.testing.assert_close(optree.tree_leaves(getattr(pytree, name)(trees[0])), one)
+    with pytest.raises(ValueError, match=r"^`trees` must be at least one"):
+        getattr(pytree, name)()
+
+
 def test_without_a_scalar_they_are_plain():
     one, other = _tree(), _tree()
     plain = pytree.tree_add(one, other), pytree.tree_sub(one, other)
@@ -74,9 +87,9 @@ def test_the_inner_product_and_its_derivatives(dtype):
 
 
 def test_an_inner_product_of_other_shapes_is_refused():
-    with pytest.raises(ValueError, match=r"^`tree_r` must"):
+    with pytest.raises(ValueError, match=r"^`tree_y` must"):
         pytree.tree_vdot_real([torch.ones(2)], [torch.ones(2, 2)])
-    with pytest.raises(ValueError, match=r"^`tree_l` must"):
+    with pytest.raises(ValueError, match=r"^`tree_x` must"):
         pytree.tree_vdot_real([], [])
     with pytest.raises(ValueError):
         pytree.tree_vdot_real([torch.ones(2)], {"a": torch.ones(2)})

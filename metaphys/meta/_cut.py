@@ -10,6 +10,7 @@ from torch import nn
 
 from metaphys._errors import check
 from metaphys._tree import map_tensors
+from metaphys._typing import Tree
 from metaphys.meta._tensors import cut, cut_buffer, cut_modules
 from metaphys.meta.optimizer import MetaOptimizer
 from metaphys.meta.state import ModuleState
@@ -19,7 +20,7 @@ Target = TypeVar("Target")
 KINDS = (torch.Tensor, nn.Module, ModuleState, MetaOptimizer, FuncOptimizer)
 
 
-def stop_gradient(target: ModuleState | nn.Module | MetaOptimizer | Any) -> None:
+def stop_gradient(target: Tree) -> None:
     """Cut the history of everything in ``target``, in place: later gradients stop here.
 
     A module's history and its optimizer's are two: give both, or call

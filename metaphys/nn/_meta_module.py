@@ -140,8 +140,8 @@ class MetaGradientModule(nn.Module):
         )
         self._meta_parameters[name] = param
 
-    def register_meta_module(self, name: str, module: nn.Module | None) -> None:
-        """Make ``module`` a meta-module called ``name``; ``add_meta_module`` is the same.
+    def register_meta_module(self, name: str, meta_module: nn.Module | None) -> None:
+        """Make ``meta_module`` a meta-module called ``name``; ``add_meta_module`` is the same.
 
         Raises:
             TypeError: if ``name`` is no string, or ``module`` no module.
@@ -149,13 +149,13 @@ class MetaGradientModule(nn.Module):
         """
         self._check_name(name)
         check(
-            module is None or isinstance(module, nn.Module),
-            "module",
+            meta_module is None or isinstance(meta_module, nn.Module),
+            "meta_module",
             expected="an nn.Module or None",
-            got=type(module).__name__,
+            got=type(meta_module).__name__,
             error=TypeError,
         )
-        self._meta_modules[name] = module
+        self._meta_modules[name] = meta_module
 
     add_meta_module = register_meta_module
 
@@ -189,14 +189,24 @@ class MetaGradientModule(nn.Module):
         """The meta-modules; see :meth:`named_meta_modules`."""
         return (module for _, module in self.named_meta_modules())
 
-    def named_meta_modules(self, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-        """Meta-modules, their submodules and the meta-modules of submodules, each once."""
-        found: list[tuple[str, nn.Module]] = []
+    def named_meta_modules(
+        self,
+        memo: set[nn.Module] | None = None,
+        prefix: str = "",
+        remove_duplicate: bool = True,
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """Meta-modules, their submodules and the meta-modules of submodules, each once.
+
+        Args:
+            memo: modules that are left out; those that are given out are added.
+            prefix: put before each name, with a dot.
+            remove_duplicate: give each module once, not under each of its names.
+        """
+        seen: set[nn.Module] = set() if memo is None else memo
         for path, owner in self.named_modules(prefix=prefix):
             if isinstance(owner, MetaGradientModule):
                 for name, module in owner.named_meta_children():
-                    found += module.named_modules(prefix=_joined(path, name))
-        yield from _once(found)
+                    yield from module.named_modules(seen, _joined(path, name), remove_duplicate)
 
     def _holder_of(self, name: str, value: Any) -> str | None:
         """The dict that an attribute goes to, where ``nn.Module`` would put it elsewhere."""

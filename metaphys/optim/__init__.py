@@ -1,6 +1,6 @@
 """Optimizers: rules as pure functions, and the same rules as ``torch.optim.Optimizer``."""
 
-from metaphys.optim._empty import EmptyState
+from metaphys.optim._empty import EmptyState, UninitializedState
 from metaphys.optim._kinds import (
     ChainedGradientTransformation,
     IdentityGradientTransformation,
@@ -78,6 +78,7 @@ __all__ = [
     "RMSpropState",
     "Rule",
     "SGDState",
+    "UninitializedState",
     "adadelta",
     "adagrad",
     "adam",

@@ -9,6 +9,7 @@ import torch
 
 from metaphys._typing import Tensors
 from metaphys.optim._composite import Bound, Composite, compose
+from metaphys.optim._core import Core
 from metaphys.optim._empty import IDENTITY
 
 
@@ -61,9 +62,14 @@ class Chain(Composite):
 def chained(rules: Sequence[Bound]) -> Bound:
     """A chain of rules, with chains among them taken apart and identities left out."""
     flat: list[Bound] = []
-    for core, hyper in rules:
-        flat += core.taken_apart(hyper) if isinstance(core, Chain) else [(core, hyper)]
+    for rule in rules:
+        flat += unchained(*rule)
     flat = [(core, hyper) for core, hyper in flat if core != IDENTITY]
     if len(flat) < 2:
         return flat[0] if flat else (IDENTITY, {})
     return compose(Chain, {str(index): bound for index, bound in enumerate(flat)})
+
+
+def unchained(core: Core, hyper: Mapping[str, Any]) -> list[Bound]:
+    """The rules that a chain is made of; any other rule alone."""
+    return core.taken_apart(hyper) if isinstance(core, Chain) else [(core, hyper)]

@@ -39,6 +39,9 @@ class Core(ABC):
     whole: bool = False
     """Whether the state cannot be taken apart, into one for each leaf."""
 
+    stateless: bool = False
+    """Whether the state holds the steps alone, so that a caller need not have one."""
+
     @abstractmethod
     def check(self, hyper: Mapping[str, Any]) -> None:
         """Refuse hyper-parameters outside their range, naming the argument."""

@@ -16,13 +16,18 @@ from metaphys.optim._parts import no_steps
 class EmptyState(NamedTuple):
     """The steps taken by each leaf, for schedules, and nothing else."""
 
-    count: torch.Tensor  # pyright: ignore[reportIncompatibleMethodOverride]
+    count: torch.Tensor = no_steps(())  # pyright: ignore[reportIncompatibleMethodOverride]
+
+
+class UninitializedState(NamedTuple):
+    """In place of a state, before the first step has shown what there is to step."""
 
 
 class Stateless(Core):
     """A transform without a state of its own; abstract."""
 
     per_leaf = ()
+    stateless = True
 
     @abstractmethod
     def transform(

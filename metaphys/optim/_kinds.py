@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from metaphys.optim._chain import Chain, chained
+from metaphys.optim._chain import chained
+from metaphys.optim._core import Core
 from metaphys.optim._empty import IDENTITY, Identity
 from metaphys.optim.rule import GradientTransformation, Rule, bound
 
@@ -21,17 +22,20 @@ class _Kind(type):
 class ChainedGradientTransformation(metaclass=_Kind):
     """TorchOpt's name of a chain: made as :func:`metaphys.chain` makes it.
 
+    Every rule is one, of itself where it is made of nothing else, and :func:`metaphys.identity` is
+    the chain of nothing: a chain of one rule is that rule.
+
     Example:
         >>> import metaphys
         >>> parts = metaphys.clip.clip_grad_norm(1.0), metaphys.sgd(lr=0.1)
         >>> rule = ChainedGradientTransformation(*parts)
-        >>> rule == metaphys.chain(*parts), isinstance(rule, ChainedGradientTransformation)
+        >>> rule == metaphys.chain(*parts), rule.transformations == parts
         (True, True)
         >>> isinstance(metaphys.sgd(lr=0.1), ChainedGradientTransformation)
-        False
+        True
     """
 
-    core = Chain
+    core = Core
 
     def __new__(cls, *transformations: GradientTransformation) -> Rule:
         """The chain."""

@@ -6,10 +6,12 @@ from typing import Any, final
 
 import torch
 
-from metaphys._errors import check_kind
+from metaphys._errors import check, check_kind
 from metaphys._tree import flatten_tensors, map_tensors, unflatten
 from metaphys._typing import Tree
+from metaphys.optim._empty import UninitializedState
 from metaphys.optim._gradients import check_loss, gradients
+from metaphys.optim._state import is_state
 from metaphys.optim.rule import Rule, apply_updates
 
 
@@ -44,7 +46,7 @@ class FuncOptimizer:
         check_kind(rule, Rule, "rule", expected="a rule such as metaphys.sgd(lr=0.1)")
         self.rule = rule
         self.inplace = bool(inplace)
-        self._state: Any = None
+        self._state: Any = UninitializedState()
 
     @torch.enable_grad()
     def step(self, loss: torch.Tensor, params: Tree, inplace: bool | None = None) -> Tree:
@@ -70,7 +72,8 @@ class FuncOptimizer:
         leaves, spec = flatten_tensors(params, "params")
         grads = gradients(loss, leaves, create_graph=not inplace)
         with torch.set_grad_enabled(not inplace):
-            state = self.rule.init(params) if self._state is None else self._state
+            new = isinstance(self._state, UninitializedState)
+            state = self.rule.init(params) if new else self._state
             updates, state = self.rule.update(unflatten(spec, list(grads)), state, params)
             stepped = apply_updates(params, updates, inplace=inplace)
         # What was made out of place may have a graph that a step in place must not keep alive.
@@ -78,9 +81,23 @@ class FuncOptimizer:
         return stepped
 
     def state_dict(self) -> Any:
-        """The rule's state, by reference (with its graph); ``None`` before the first step."""
+        """The rule's state, by reference (with its graph).
+
+        Before the first step it is :class:`metaphys.optim.UninitializedState`.
+        """
         return self._state
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError: if it is no state. The optimizer is unchanged then.
+        """
+        check(
+            is_state(state_dict),
+            "state_dict",
+            expected="what `state_dict` returned",
+            got=type(state_dict).__name__,
+            error=TypeError,
+        )
         self._state = state_dict

@@ -16,10 +16,10 @@ from metaphys._errors import refuse
 from metaphys._tree import flatten, flatten_like, flatten_tensors, unflatten
 from metaphys._typing import Tree
 from metaphys.optim._apply import add_updates, apply_updates, update_leaves
-from metaphys.optim._chain import chained
+from metaphys.optim._chain import chained, unchained
 from metaphys.optim._core import Core, PerLeaf, select, select_hyper, values_of_params
 from metaphys.optim._pair import Pair
-from metaphys.optim._state import select_state, steps_of
+from metaphys.optim._state import is_state, select_state, steps_of
 from metaphys.optim._structure import Structure, per_leaf
 
 __all__ = [
@@ -122,6 +122,12 @@ class Rule(GradientTransformation):
         object.__setattr__(rule, "hyper", hyper)
         return rule
 
+    @property
+    def transformations(self) -> tuple[Rule, ...]:
+        """The rules that a chain is made of; any other rule is a chain of itself."""
+        parts = unchained(self.core, self.hyper)
+        return (self,) if len(parts) == 1 else tuple(Rule(*part) for part in parts)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Rule, (self.core, self.hyper)
 
@@ -155,21 +161,25 @@ class Rule(GradientTransformation):
         Args:
             grads: gradients, a tree like that given to ``init``. A ``None`` leaf has no gradient:
                 its update is ``None`` and its state stays as it is.
-            state: what ``init`` or the last ``update`` returned.
+            state: what ``init`` or the last ``update`` returned. A transform that keeps nothing but
+                the steps takes ``None`` for none.
             params: the parameters; needed for weight decay.
             inplace: accepted for compatibility. The update is pure either way: neither ``grads``
                 nor ``state`` is ever overwritten, and derivatives flow through it.
 
         Raises:
+            TypeError: if ``state`` is no state.
             ValueError: if the trees differ in structure, or weight decay has no ``params``.
         """
         leaves, spec = flatten_tensors(grads, "grads")
         values = None if params is None else flatten_like(params, spec, "params", "grads")
         # `init` has no state for a None among the parameters; such leaves are left out here.
-        known = range(len(leaves))
-        if values is not None or len(leaves) != len(steps_of(state)):
+        known, new = range(len(leaves)), self._is_new(state)
+        if values is not None or new or len(leaves) != len(steps_of(state)):
             given = leaves if values is None else values
             known = [index for index in known if given[index] is not None]
+        if new:
+            state = self.core.init(select(leaves, known), self.hyper)
         part, state = update_leaves(
             self._on_tree(spec, known),
             select(leaves, known),
@@ -185,6 +195,19 @@ class Rule(GradientTransformation):
     def chain(self, next: GradientTransformation) -> Rule:
         """This rule and then ``next``: see :func:`metaphys.chain`."""
         return Rule(*chained([bound(self, "rule"), bound(next, "next")]))
+
+    def _is_new(self, state: Any) -> bool:
+        """Whether the caller has no state, where none is needed."""
+        if self.core.stateless and (state is None or not len(steps_of(state))):
+            return True
+        if not is_state(state):
+            refuse(
+                "state",
+                expected="what `init` or the last `update` returned",
+                got=type(state).__name__,
+                error=TypeError,
+            )
+        return False
 
     def _on_leaves(self, spec: Any, like: str) -> dict[str, Any]:
         """The hyper-parameters for the leaves of a tree."""

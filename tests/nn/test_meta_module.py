@@ -98,6 +98,13 @@ def test_names_of_nested_meta_parameters_come_once():
     assert "top.deep.0.strength" in names and len(names) == len(set(names))
     assert [name for name, _ in outer.named_meta_parameters(recurse=False)] == ["again"]
     assert "inner.features" in dict(outer.named_meta_modules())
+    every = list(outer.named_meta_modules(prefix="top"))
+    assert all(name.startswith("top.") for name, _ in every)
+    left_out = {every[0][1]}
+    rest = list(outer.named_meta_modules(left_out))
+    assert every[0][1] not in [module for _, module in rest] and len(rest) < len(every)
+    assert left_out == {every[0][1], *(module for _, module in rest)}
+    assert len(list(outer.named_meta_modules(remove_duplicate=False))) >= len(every)
 
 
 def test_registered_assigned_and_deleted():
@@ -128,7 +135,7 @@ WRONG = {
     "param": (TypeError, lambda m: m.register_meta_parameter("x", 1.0)),
     "param ": (ValueError, lambda m: m.register_meta_parameter("x", torch.ones(1))),
     "param  ": (ValueError, lambda m: m.register_parameter("x", m.given)),
-    "module": (TypeError, lambda m: m.add_meta_module("x", _learned())),
+    "meta_module": (TypeError, lambda m: m.add_meta_module("x", _learned())),
 }
 
 

@@ -38,6 +38,17 @@ def test_at_zero_everything_is_zero(name):
         value = torch.autograd.grad(value.sum(), x, create_graph=True)[0]
 
 
+@pytest.mark.parametrize("name", MASKED)
+def test_what_is_not_a_number_stays_none(name):
+    masked, plain = MASKED[name]
+    x = torch.tensor([float("nan"), 4.0, 0.0, float("inf")], requires_grad=True)
+    found = masked(x)
+    assert found.isnan().tolist() == [True, False, False, False]
+    assert found[3] == plain(torch.tensor(float("inf")))
+    (slope,) = torch.autograd.grad(found[1:].sum(), x)
+    assert slope[1:].isfinite().all()
+
+
 def test_bias_corrections_are_float64_and_differentiable():
     count = torch.tensor([1, 10])
     found = bias_corrections(0.999, count)

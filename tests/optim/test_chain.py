@@ -252,6 +252,48 @@ def test_chains_are_flat_and_identities_left_out():
     assert chain.flat is metaphys.chain_flat is metaphys.combine.chain_flat
 
 
+def test_the_rules_that_a_chain_is_made_of():
+    parts = metaphys.clip_grad_norm(1.0), transform.trace(), transform.scale(-0.1)
+    whole = chain(*parts)
+    assert whole.transformations == parts and chain(*whole.transformations) == whole
+    assert parts[0].transformations == parts[:1]
+    base = metaphys.base
+    for rule in (whole, parts[0], metaphys.adam(), chain(), metaphys.identity().chain(chain())):
+        assert isinstance(rule, base.ChainedGradientTransformation)
+        identity = isinstance(rule, base.IdentityGradientTransformation)
+        assert identity == (rule == metaphys.identity())
+
+
+WITHOUT_STATE = {
+    "clip": lambda: metaphys.clip_grad_norm(1.0),
+    "scale": lambda: transform.scale(-0.1),
+    "decay": lambda: transform.add_decayed_weights(0.1),
+    "nan_to_num": metaphys.nan_to_num,
+    "hook": lambda: metaphys.register_hook(metaphys.zero_nan_hook),
+    "identity": metaphys.identity,
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_STATE)
+@pytest.mark.parametrize("state", [None, metaphys.base.EmptyState()], ids=["None", "empty"])
+def test_what_keeps_only_the_steps_needs_no_state(name, state):
+    rule = WITHOUT_STATE[name]()
+    params = {"w": torch.randn(3), "none": None, "b": torch.randn(2)}
+    grads = {"w": torch.randn(3), "none": None, "b": None}
+    found, after = rule.update(grads, state, params)
+    expected, _ = rule.update(grads, rule.init(params), params)
+    torch.testing.assert_close(found["w"], expected["w"])
+    assert found["b"] is None and after.count.tolist() == [0, 1]  # by name: b, w
+    assert rule.update(grads, after, params)[1].count.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("state", [None, {"count": 1}, [], torch.zeros(1)], ids=str)
+def test_what_is_no_state_is_refused(state):
+    for rule in (metaphys.sgd(0.1, 0.9), chain(metaphys.clip_grad_norm(1.0), metaphys.adam(0.1))):
+        with pytest.raises(TypeError, match=r"^`state` must be what `init`"):
+            rule.update([torch.ones(1)], state, [torch.ones(1)])
+
+
 def test_rules_are_equal_by_value():
     rate = torch.tensor([0.1, 0.2])
     assert metaphys.sgd(0.1) == metaphys.sgd(0.1) != metaphys.sgd(0.2)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import metaphys
+from metaphys.optim import UninitializedState
 from tests.tables import RULES, functional, slope, tolerance
 
 rules = pytest.mark.parametrize("name", RULES)
@@ -123,7 +124,7 @@ def test_what_is_frozen_or_not_in_the_loss_stays():
 def test_the_state_is_saved_loaded_and_goes_on():
     params, rule = _params(), metaphys.adam(lr=0.1)
     optimizer = metaphys.FuncOptimizer(rule)
-    assert optimizer.state_dict() is None
+    assert isinstance(optimizer.state_dict(), UninitializedState)
     for _ in range(2):
         params = optimizer.step(_loss(params), params)
     file = io.BytesIO()
@@ -157,6 +158,9 @@ def test_a_bad_step_is_refused_and_nothing_changes(inplace):
         assert optimizer.state_dict() is state
     with pytest.raises(TypeError, match=r"^`rule` must"):
         metaphys.FuncOptimizer("adam")
+    with pytest.raises(TypeError, match=r"^`state_dict` must"):
+        optimizer.load_state_dict({"state": state})
+    assert optimizer.state_dict() is state
 
 
 def test_the_functional_table_agrees():

@@ -15,6 +15,7 @@ from metaphys.physics._population import Population, Spread
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import Tape, checkpoint_contexts, record, replay
+from metaphys.physics._unknowns import Unknowns
 from metaphys.physics.characterization import Characterization, characterize
 from metaphys.physics.circuit import (
     Circuit,
@@ -25,7 +26,12 @@ from metaphys.physics.circuit import (
     circuit_netlist,
 )
 from metaphys.physics.lab import FileDevice, Instrument, answer_requests
-from metaphys.physics.oscillators import OscillatorArray, OscillatorMismatch, OscillatorSpread
+from metaphys.physics.oscillators import (
+    OscillatorArray,
+    OscillatorMismatch,
+    OscillatorSpread,
+    OscillatorUnknowns,
+)
 from metaphys.physics.plate import (
     Plate,
     PlateDesign,
@@ -55,9 +61,11 @@ from metaphys.physics.twins import (
     LearnNetwork,
     NetworkTwin,
     Pairs,
+    Posterior,
     calibrate,
     fit_pairs,
     fit_twin,
+    infer,
     load_twin,
     nrmse,
     random_drives,
@@ -109,6 +117,7 @@ __all__ = [
     "OscillatorArray",
     "OscillatorMismatch",
     "OscillatorSpread",
+    "OscillatorUnknowns",
     "Pairs",
     "PhysicsAware",
     "Plate",
@@ -118,6 +127,7 @@ __all__ = [
     "PlateSpread",
     "Population",
     "Ports",
+    "Posterior",
     "Pulse",
     "PulseShaper",
     "ReferenceEntry",
@@ -132,6 +142,7 @@ __all__ = [
     "ThinSHG",
     "TimeWindow",
     "Transistor",
+    "Unknowns",
     "WithAveraging",
     "WithConverters",
     "WithDrift",
@@ -147,6 +158,7 @@ __all__ = [
     "circuit_netlist",
     "fit_pairs",
     "fit_twin",
+    "infer",
     "load_twin",
     "nrmse",
     "propagate",

@@ -15,7 +15,7 @@ from metaphys._errors import refuse
 _DTYPES = (torch.float32, torch.float64)
 
 
-def _is_shape(node: Any) -> bool:
+def is_shape(node: Any) -> bool:
     return isinstance(node, tuple) and all(isinstance(size, int) for size in node)
 
 
@@ -88,7 +88,7 @@ def _pairs(name: str, shapes: Any, controls: Any) -> list[tuple[str, tuple[int, 
 
     Walked by hand: it names what is missing, and torch.compile cannot trace optree here.
     """
-    if _is_shape(shapes):
+    if is_shape(shapes):
         return [(name, shapes, controls)]
     keys = list(shapes) if isinstance(shapes, Mapping) else list(range(len(shapes)))
     if isinstance(shapes, Mapping):

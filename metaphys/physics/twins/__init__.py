@@ -9,6 +9,7 @@ from metaphys.physics.twins._methods import Calibrate, LearnCorrection, LearnNet
 from metaphys.physics.twins._network import NetworkTwin
 from metaphys.physics.twins._nrmse import nrmse
 from metaphys.physics.twins._pairs import Pairs, read_pairs, write_pairs
+from metaphys.physics.twins._posterior import Posterior, infer
 from metaphys.physics.twins._saved import load_twin, save_twin
 from metaphys.physics.twins._train import Schedule
 
@@ -23,10 +24,12 @@ __all__ = [
     "Method",
     "NetworkTwin",
     "Pairs",
+    "Posterior",
     "Schedule",
     "calibrate",
     "fit_pairs",
     "fit_twin",
+    "infer",
     "load_twin",
     "nrmse",
     "random_drives",

@@ -3,6 +3,7 @@
 // Schemas are defined in Python (metaphys/ops), which also has an implementation of each; this
 // library adds the CPU implementations. Loading it is all there is to do.
 #include "adam.h"
+#include "recurrence.h"
 #include "rules.h"
 #include "sgd.h"
 
@@ -31,4 +32,6 @@ STABLE_TORCH_LIBRARY_IMPL(metaphys, CPU, m) {
   METAPHYS_OPERATORS(nadam)
   METAPHYS_OPERATORS(radam)
   METAPHYS_OPERATORS(lion)
+  m.impl("recurrence_solve", TORCH_BOX(&metaphys::recurrence_solve));
+  m.impl("recurrence_loaded", TORCH_BOX(&metaphys::recurrence_loaded));
 }

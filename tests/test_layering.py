@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meta": GROUND | {"ops", "optim", "diff"},
     "accelerated_op": GROUND | {"ops", "optim"},
     "visual": GROUND | {"ops", "optim", "diff", "meta"},
-    "physics": GROUND | {"diff"},
-    "nn": GROUND | {"diff", "physics"},
+    "physics": GROUND | {"ops", "diff"},
+    "nn": GROUND | {"ops", "diff", "physics"},
     "data": GROUND,
     "rl": GROUND | {"ops", "optim", "_runs"},
 }

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from metaphys.ops import recurrence
 from metaphys.physics._convolve import convolve
 from metaphys.physics.circuit._linear import response
 from metaphys.physics.circuit._parameters import Parameters, unpack
@@ -39,32 +40,6 @@ def state_space(q: Parameters) -> tuple[Tensor, Tensor]:
     """M (U, 2, 2) and k (U, 2): v falls by what the base takes."""
     rows = torch.cat([q.m00, q.m01, q.m10, q.m11], -1)
     return rows.reshape(-1, 2, 2), torch.cat([q.kick0, q.kick1], -1).reshape(-1, 2)
-
-
-class State:
-    """What earlier base currents have left behind, advanced in place; for waves (U, B, N)."""
-
-    def __init__(self, q: Parameters, like: Tensor) -> None:
-        matrix, kick = state_space(q)
-        # (2, U, 1) each; three products of vectors are faster than many products of matrices.
-        self._first, self._second = matrix.permute(2, 1, 0).unsqueeze(-1).contiguous().unbind()
-        self._kick = kick.T.unsqueeze(-1).contiguous()
-        pair = like.new_zeros(2, 2, *like.shape[:2])
-        # Two buffers take turns, since a step needs both old values for both new ones.
-        self._now, self._next = ((each, *each.unbind()) for each in pair.unbind())
-
-    @property
-    def fallen(self) -> Tensor:
-        """L x at this step, (U, B), V."""
-        return self._now[2]
-
-    def advance(self, x: Tensor) -> None:
-        """Take the base current (U, B), A, of this step."""
-        _, current, fallen = self._now
-        new = self._next[0]
-        torch.mul(self._kick, x, out=new)
-        new.addcmul_(self._first, current).addcmul_(self._second, fallen)
-        self._now, self._next = self._next, self._now
 
 
 def past(x: Tensor, q: Parameters) -> Tensor:
@@ -107,17 +82,6 @@ def _loop(d: Tensor, b: Tensor, packed: Tensor) -> Tensor:
     return torch.stack(found, -1)
 
 
-def _march(d: Tensor, b: Tensor, packed: Tensor) -> Tensor:
-    """The same without a graph, in place."""
-    state = State(unpack(packed), b)
-    d, b = (each.permute(2, 0, 1).contiguous() for each in (d, b))
-    x = torch.empty_like(b)
-    for di, bi, xi in zip(d.unbind(), b.unbind(), x.unbind()):
-        torch.addcmul(bi, di, state.fallen, value=-1, out=xi)
-        state.advance(xi)
-    return x.permute(1, 2, 0)
-
-
 def batched(apply: Any, size: int, in_dims: tuple[Any, ...], *tensors: Tensor) -> tuple[Any, Any]:
     """The vmap rule of a Function of (U, B, N) … and a packed (U, K): a longer B or a longer U."""
     *waves, packed = (
@@ -145,7 +109,7 @@ def batched(apply: Any, size: int, in_dims: tuple[Any, ...], *tensors: Tensor) -
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(d: Tensor, b: Tensor, packed: Tensor) -> Tensor:
-        return _march(d, b, packed)
+        return recurrence.solve(d, b, *state_space(unpack(packed)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

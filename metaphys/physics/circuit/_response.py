@@ -20,15 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaphys.ops import recurrence
 from metaphys.physics.circuit._junctions import collector_side, junctions, newton
 from metaphys.physics.circuit._parameters import Parameters, unpack
 from metaphys.physics.circuit._recurrence import (
-    State,
     batched,
     future,
     past,
     scan,
     scan_back,
+    state_space,
     wants_plain,
 )
 from metaphys.physics.circuit._table import Table, tabulate
@@ -76,16 +77,10 @@ def _newton(u: Tensor, packed: Tensor, s: Tensor, w: Tensor, p: Tensor) -> Solut
 
 
 def _march(u: Tensor, q: Parameters, table: Table) -> Solution:
-    """The solution to about 1e-6, with the base current read from a table."""
-    state = State(q, u)
-    rows = u.permute(2, 0, 1).contiguous()
-    s = torch.empty_like(rows)
-    for ui, si in zip(rows.unbind(), s.unbind()):
-        torch.sub(ui, state.fallen, out=si)
-        state.advance(table.current(si))
-    s = s.permute(1, 2, 0)
+    """The solution to about 1e-5, with the base current read from a table."""
+    s = recurrence.loaded(u, *state_space(q), *table)
     w = s - q.Rs * table.current(s)
-    return s, w, collector_side(w, q)
+    return s, w, collector_side(w, q, iterations=3)
 
 
 class _Respond(torch.autograd.Function):
@@ -93,7 +88,7 @@ class _Respond(torch.autograd.Function):
     def forward(table: Table | None, u: Tensor, packed: Tensor) -> Solution:
         q = unpack(packed)
         s, w, p = _march(u, q, tabulate(q) if table is None else table)
-        # From the table's 1e-5 V two steps of Newton's method are as good as any more.
+        # From here on, more steps of Newton's method change nothing but float32's rounding.
         for _ in range(2):
             w, p = newton(s, w, p, q)
         # In float32 the table is right to about 1e-5 V, and rounding is not far.

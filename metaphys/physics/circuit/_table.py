@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metaphys.ops.recurrence import interpolate
 from metaphys.physics.circuit._junctions import solve
 from metaphys.physics.circuit._parameters import Parameters
 
@@ -22,33 +23,20 @@ class Table(NamedTuple):
     last line go on beyond.
 
     Attributes:
-        offset: at s = 0 of the line of each interval, A, (U · (POINTS - 1),).
+        offset: at s = 0 of the line of each interval, A, (U, POINTS - 1).
         slope: of that line, S.
-        last: POINTS - 2, (), so that no step makes a tensor of a number.
-        count: POINTS, ().
-        rows: number of the unit, (U, 1), int64.
     """
 
     offset: Tensor
     slope: Tensor
-    last: Tensor
-    count: Tensor
-    rows: Tensor
 
     def to(self, like: Tensor) -> Table:
         """The same in the dtype of ``like`` and on its device."""
-        offset, slope, last, count, rows = self
-        values = (each.to(like) for each in (offset, slope, last, count))
-        return Table(*values, rows=rows.to(like.device))
+        return Table(*(each.to(like) for each in self))
 
     def current(self, s: Tensor) -> Tensor:
         """The base current, A, at s (U, B, ...), V."""
-        up = s.clamp(min=0)
-        place = torch.minimum(up / (up + 1) * self.count, self.last).long()
-        if len(self.rows) > 1:
-            first = (POINTS - 1) * self.rows
-            place += first if s.ndim == 2 else first.unsqueeze(-1)
-        return torch.addcmul(self.offset.take(place), self.slope.take(place), s)
+        return interpolate(s, *self)
 
 
 def tabulate(q: Parameters) -> Table:
@@ -60,7 +48,4 @@ def tabulate(q: Parameters) -> Table:
     w = solve(s.unsqueeze(1), q, iterations=7)[0].squeeze(1)
     current = (s - w) / resistance
     slope = current.diff() / s.diff()
-    offset = current[:, :-1] - slope * s[:, :-1]
-    rows = torch.arange(len(s), device=s.device).unsqueeze(-1)
-    last, count = (torch.full((), n, dtype=s.dtype, device=s.device) for n in (POINTS - 2, POINTS))
-    return Table(offset.flatten(), slope.flatten(), last, count, rows)
+    return Table(current[:, :-1] - slope * s[:, :-1], slope)

@@ -1,10 +1,7 @@
-"""Unrolls through torch.compile: which program runs, and what happens where there is none.
+"""Compiled unrolls: how many steps go into one program, and what happens where there is none.
 
-- ``graph``: all steps in one graph, differentiated by AOTAutograd. Fastest; its compilation grows
-  with the steps.
-- ``scan``: one step as the body of ``torch._higher_order_ops.scan``, its pullback as that of a
-  reverse scan. Compiled as fast for any number of steps.
-- ``step``: one step and its pullback, looped in Python.
+- ``step``: one step, and its pullback, each a program that is called as often as there are steps.
+- ``graph``: all steps in one program, and their pullback: fastest, and slowest to compile.
 """
 
 from __future__ import annotations
@@ -12,27 +9,21 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import nullcontext
-from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch._dynamo.exc
-from torch import Tensor
 
 from metaphys._errors import check
 from metaphys._replay import Recording, random_untouched
-from metaphys.meta._compiled_sweep import Program, run_program
+from metaphys.meta._compiled_sweep import Family, run_family
 from metaphys.meta._loop import Inputs, Loop, Outputs
 from metaphys.meta.adjoint import Adjoint, Checkpoint, Forward, Mixed
 from metaphys.meta.adjoint._closure import refuse_closed_over
 from metaphys.ops._fused import forward_mode_is_on
 
-Mode = Literal["graph", "scan", "step"]
-
-GRAPH_STEPS = 5
-"""The most steps that ``compile=True`` makes one graph of."""
+Mode = Literal["step", "graph"]
 
 KEPT = 64
 """How many compiled unrolls are kept."""
@@ -50,34 +41,29 @@ class Compile(NamedTuple):
     backend: str
 
 
-def chosen(compile: bool | str, backend: str, steps: int) -> Compile | None:
+def chosen(compile: bool | str, backend: str) -> Compile | None:
     """What the arguments of an unroll ask for; ``None`` is the eager path."""
-    modes = ("graph", "scan", "step")
+    modes = ("step", "graph")
     check(
         isinstance(compile, bool) or compile in modes,
         "compile",
         expected=f"True, False or one of {modes}",
         got=repr(compile),
     )
-    known = torch.compiler.list_backends(exclude_tags=())
-    check(backend in known, "backend", expected=f"one of {known}", got=repr(backend))
+    if backend != "inductor":
+        known = torch.compiler.list_backends(exclude_tags=())
+        check(backend in known, "backend", expected=f"one of {known}", got=repr(backend))
     if not compile:
         return None
-    return Compile(compile if isinstance(compile, str) else default(steps), backend)  # type: ignore[arg-type]
-
-
-def default(steps: int) -> Mode:
-    """What ``compile=True`` means."""
-    return "graph" if steps <= GRAPH_STEPS else "scan"
+    return Compile("step" if compile is True else compile, backend)  # type: ignore[arg-type]
 
 
 class _Entry:
-    """One unroll as compiled: what runs, or why nothing does."""
+    """One unroll as compiled: its programs, or none."""
 
     def __init__(self) -> None:
-        self.run: Callable[[Loop, Inputs, Adjoint], Outputs] | None = None
+        self.family: Family | None = None
         self.measured: Recording | None = None  # when it was looked at: for the first step taken
-        self.closed_over = False  # whether the loss may close over what requires a gradient
 
 
 _ENTRIES: OrderedDict[Any, _Entry] = OrderedDict()
@@ -92,8 +78,8 @@ def run_compiled(loop: Loop, inputs: Inputs, adjoint: Adjoint, how: Compile) -> 
     """The unroll as ``how`` says, or eagerly, with one warning, where it cannot be compiled."""
     if torch.compiler.is_compiling():
         return adjoint.run(loop, inputs)
-    if torch._C._are_functorch_transforms_active() or forward_mode_is_on():
-        _warn("torch.func transforms and forward mode are not compiled from inside")
+    if forward_mode_is_on():
+        _warn("forward mode is not compiled from inside")
         return adjoint.run(loop, inputs)
     if isinstance(adjoint, Forward):
         _warn("its adjoint Forward() is not compiled")
@@ -107,13 +93,15 @@ def run_compiled(loop: Loop, inputs: Inputs, adjoint: Adjoint, how: Compile) -> 
     if entry.measured is not None:
         measured, entry.measured = entry.measured, None
         return _eagerly(loop, inputs, adjoint, measured)
-    if entry.run is None:
+    if entry.family is None:
         return adjoint.run(loop, inputs)
+    if torch._C._are_functorch_transforms_active():
+        refuse_closed_over(loop, inputs, f"compile={how.mode!r} inside of torch.func")
     try:
-        return entry.run(loop, inputs, adjoint)
+        return run_family(entry.family, adjoint, loop, inputs)
     except (torch._dynamo.exc.TorchDynamoException, NotImplementedError) as error:
         outputs = adjoint.run(loop, inputs)  # raises where the loss itself does
-        entry.run = None
+        entry.family = None
         _warn(_first_lines(error))
         return outputs
 
@@ -121,51 +109,14 @@ def run_compiled(loop: Loop, inputs: Inputs, adjoint: Adjoint, how: Compile) -> 
 def _made(loop: Loop, inputs: Inputs, adjoint: Adjoint, how: Compile) -> _Entry:
     entry = _Entry()
     why, recording = _taken_from_outside(loop, inputs)
+    again = how.mode != "graph" or isinstance(adjoint, (Checkpoint, Mixed))
     if why == "measurements":
         entry.measured = recording
-    if why == "measurements" or (why and how.mode != "graph"):
+    if why == "measurements" or (why and again):
         _warn(f"its loss takes {why} from outside, which a compiled step cannot be given again")
         return entry
-
-    def compiled(function: Any) -> Callable[..., Any]:
-        # torch keeps few of what it compiled by code object: every unroll has its own.
-        code = function.__code__.replace()
-        own = FunctionType(code, function.__globals__, closure=function.__closure__)
-        backend = _noticing(entry, how.backend)
-        return torch.compile(own, fullgraph=True, dynamic=False, backend=backend)
-
-    if how.mode == "graph":
-
-        def unrolled(loss_fn: Callable[..., Any], inputs: Inputs) -> Outputs:
-            return adjoint.run(dataclasses.replace(loop, loss_fn=loss_fn), inputs)
-
-        whole = compiled(unrolled)
-        entry.run = lambda own, inputs, _: whole(own.loss_fn, inputs)
-        return entry
-    program = Program(loop, how.mode, compiled)
-
-    def run(own: Loop, inputs: Inputs, adjoint: Adjoint) -> Outputs:
-        outputs = run_program(program, adjoint, own, inputs)
-        if entry.closed_over:
-            refuse_closed_over(own, inputs, f"compile={how.mode!r}")
-        return outputs
-
-    entry.run = run
+    entry.family = Family(loop, how.backend, loop.steps if how.mode == "graph" else 1)
     return entry
-
-
-def _noticing(entry: _Entry, backend: str) -> Callable[..., Any]:
-    """The backend; and ``entry`` learns whether a graph reads a tensor that requires a gradient.
-
-    The programs of steps are given none, so that their loss closes over it.
-    """
-    compiler = torch._dynamo.lookup_backend(backend)
-
-    def compile(graph: Any, examples: list[Any]) -> Any:
-        entry.closed_over |= any(isinstance(t, Tensor) and t.requires_grad for t in examples)
-        return compiler(graph, examples)
-
-    return compile
 
 
 def _taken_from_outside(loop: Loop, inputs: Inputs) -> tuple[str, Recording]:
@@ -199,7 +150,8 @@ def _eagerly(loop: Loop, inputs: Inputs, adjoint: Adjoint, measured: Recording) 
 
 def _key(loop: Loop, adjoint: Adjoint, how: Compile) -> Any:
     """What one compilation is for; torch itself looks at shapes and at what a loss closes over."""
-    loss = getattr(loop.loss_fn, "__code__", type(loop.loss_fn))
+    loss = getattr(loop.loss_fn, "loss_fn", loop.loss_fn)  # of a module, if it is one's
+    loss = getattr(loss, "__code__", type(loss))
     rule = (loop.rule.cores, loop.rule.sizes, loop.rule.first_order, loop.rule.callback)
     layouts = (loop.params, loop.state, loop.buffers, loop.meta, loop.hyper, loop.batch)
     known = tuple(None if layout is None else layout.key() for layout in layouts)

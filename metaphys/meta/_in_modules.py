@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from metaphys._errors import refuse
@@ -75,7 +76,8 @@ class ModuleLoss:
         return (loss, after) if self.buffers else loss
 
     def _check_constant(self, slot: Slot, tensor: Tensor) -> None:
-        if is_tracked(tensor):
+        # torch.compile cannot read the question; a step was taken before it reads any.
+        if not torch.compiler.is_compiling() and is_tracked(tensor):
             refuse(
                 "loss_fn",
                 expected="one that computes buffers without a graph",

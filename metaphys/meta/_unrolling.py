@@ -8,6 +8,7 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Tree
+from metaphys.meta._compile import Mode, chosen
 from metaphys.meta._flat_rule import FlatRule
 from metaphys.meta._grouped import Grouped
 from metaphys.meta._history import now
@@ -37,6 +38,8 @@ class Unrolling(Grouped):
         adjoint: Adjoint = Full(),  # noqa: B008 (frozen)
         stop_below: float | None = None,
         trajectory: bool = False,
+        compile: bool | Mode = False,
+        backend: str = "inductor",
     ) -> Unrolled:
         """Take ``steps`` steps at once, differentiated as ``adjoint`` says.
 
@@ -60,6 +63,8 @@ class Unrolling(Grouped):
             adjoint: one of :mod:`metaphys.adjoint`.
             stop_below: take no further step once the loss is at most this.
             trajectory: give the parameters after each step too.
+            compile: by torch.compile, as :func:`metaphys.unroll`.
+            backend: of torch.compile, for ``compile``.
 
         Returns:
             An :class:`metaphys.Unrolled`. ``params`` is a list with a dict by parameter name for
@@ -91,7 +96,8 @@ class Unrolling(Grouped):
             got=self.truncate,
             remedy="adjoint=metaphys.adjoint.Truncated(k) bounds its graph.",
         )
-        options = Options(steps, adjoint, stop_below, trajectory or self.record)
+        how = chosen(compile, backend)
+        options = Options(steps, adjoint, stop_below, trajectory or self.record, how)
         check_options(options, batches)
         rule = FlatRule(
             tuple(group.core for group in self._groups),

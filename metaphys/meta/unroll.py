@@ -106,15 +106,15 @@ def unroll(
         stop_below: take no further step once the loss is at most this, ``Status.stopped``. The
             remaining losses are computed all the same.
         trajectory: give the parameters after each step too.
-        compile: by torch.compile with the inner gradient inside. ``"graph"`` makes one graph of
-            all steps, fastest to run and slowest to compile; ``"scan"`` makes one step the body
-            of a loop in the graph, compiled as fast for any number of steps; ``"step"`` loops one
-            compiled step in Python. ``True`` chooses ``"graph"`` for up to 5 steps and ``"scan"``
-            for more. What is compiled is kept by the code of ``loss_fn``, the rule with its
-            numbers, and shapes: pass what changes as tensors. First derivatives only. ``"scan"``
-            and ``"step"`` keep the parameters and state of every step (of every segment under
-            :class:`Checkpoint` and :class:`Mixed`), and take no random numbers. What cannot be
-            compiled runs as it is, with one warning that says why.
+        compile: by torch.compile, with the inner gradient inside. ``True`` or ``"step"`` compiles
+            one step and its pullback, whatever the number of steps; ``"graph"`` all steps as one
+            program, whose compilation grows with them. What is compiled is kept by the code of
+            ``loss_fn``, the rule with its numbers, and shapes: pass what changes as tensors. First
+            derivatives only, under ``torch.func`` too; a tensor that the loss closes over gets its
+            gradient, or is refused inside of ``torch.func``. :class:`Full` keeps what the pullback
+            of each step needs, :class:`Checkpoint` and :class:`Mixed` what enters a segment. What
+            cannot be compiled (random numbers, devices, branches on values) runs as it is, with one
+            warning that says why.
         backend: of torch.compile, for ``compile``.
 
     Returns:
@@ -143,7 +143,7 @@ def unroll(
     check_kind("rule", rule, Rule, "a rule such as metaphys.sgd(lr=0.1)")
     options = Options(steps, adjoint, stop_below, trajectory)
     check_options(options, batches)
-    options = options._replace(compile=chosen(compile, backend, steps))
+    options = options._replace(compile=chosen(compile, backend))
     _check_params(params)
     core, hyper, leaves = rule.on_leaves_of(params)
     start = rule.init(params) if state is None else state

@@ -1,0 +1,353 @@
+"""Units never seen before, MNIST 7x7 on 59 oscillators: ``recalibration-oscillators-mnist*.json``.
+
+Run as ``python docs/results/recalibration_oscillators.py --data-root MNIST``. Everything is stored
+as it is done, in run directories: what was learned, and a row for every unit and method; a stopped
+script goes on where it was. ``recalibration_oscillators_table.py`` makes the results of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from metaphys._runs import load_tree, save_tree
+from metaphys.physics import OscillatorArray, OscillatorUnknowns, infer
+from metaphys.training._judge import fine_tuning, judge
+from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params, generator
+from metaphys.training.recalibration import (
+    Known,
+    Measurement,
+    Prior,
+    RecalibrationConfig,
+    Setting,
+    adapted,
+    always,
+    build,
+    cancelled,
+    identify,
+    learn_prior,
+    learn_start,
+    trained,
+)
+
+HERE = Path(__file__).parent
+SEEDS = (0, 1, 2)
+BUDGETS = (50, 100, 250)
+RIVALS, FULL = 3, 2
+"""Test units of the rivals that fit the twin in another way, and of full training."""
+EPOCHS_FLAT = 5
+
+
+class Book:
+    """Rows of results, a line each; a row that is there is not computed again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def has(self, **key: Any) -> bool:
+        """Whether there is a row with these entries."""
+        return any(all(row.get(n) == v for n, v in key.items()) for row in self.rows)
+
+    def add(self, **row: Any) -> None:
+        """Store a row, and show it."""
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+class Experiment:
+    """One spread of the units, with and without a limit of the couplings."""
+
+    def __init__(self, data_root: Path, spread: float, limit: float | None, runs: Path) -> None:
+        self.config = RecalibrationConfig(
+            data_root=data_root, spread=spread, coupling_limit=limit, budgets=BUDGETS
+        )
+        self.setting: Setting = build(self.config)
+        self.folder = runs / f"recalibration-oscillators-{spread:g}"
+        self.label = "no limit" if limit is None else f"limit {limit:g}"
+        self.book = Book(self.folder / "rows.jsonl")
+        self.limit, self.seeds = limit, SEEDS if limit is not None else SEEDS[:1]
+
+    def count(self, seconds: float) -> None:
+        """Add to the seconds that were spent."""
+        file = self.folder / "seconds.json"
+        before = json.loads(file.read_text()) if file.exists() else 0.0
+        file.write_text(json.dumps(round(before + seconds, 1)))
+
+    # What is learned on training units ------------------------------------------------------
+
+    def measurement(self, unit: int, most: int = BUDGETS[-1]) -> Measurement:
+        """A unit, of which nothing was measured yet."""
+        device = self.setting.population.unit(unit)
+        return Measurement(device, amplitude=self.config.amplitude, most=most, seed=unit)
+
+    def prior(self) -> Prior:
+        """The learned prior; one for both limits."""
+        config, file = self.config, self.folder / "prior.json"
+        array = self.setting.array
+        if not file.exists():
+            units = [self.measurement(k, config.prior_calls) for k in range(config.prior_units)]
+            found = learn_prior(self.guess(), units, config.prior_calls, config.prior_rounds)
+            unknowns = found.unknowns
+            stored = {
+                "coupling": unknowns.coupling,
+                "gain": unknowns.gain,
+                "gain_deviation": unknowns.gain_deviation,
+                "noise": found.noise,
+            }
+            file.write_text(json.dumps(stored))
+        stored = json.loads(file.read_text())
+        noise = stored.pop("noise")
+        return Prior(OscillatorUnknowns(array, **stored), noise)
+
+    def guess(self) -> Prior:
+        """What is thought of the population before a unit was seen."""
+        return Prior(OscillatorUnknowns(self.setting.array, 1.0, 0.0, 0.2), 0.01)
+
+    def start(self, kind: str, seed: int) -> Params:
+        """Controls that were trained in one of three ways."""
+        setting, config = self.setting, self.config
+        # Training in silico sees no unit: one for all spreads.
+        folder = (
+            self.folder.parent / "recalibration-nominal" if kind == "in silico" else self.folder
+        )
+        file = folder / f"{self.label}-{kind}-{seed}.safetensors".replace(" ", "-")
+        initial = setting.initial(seed)
+        if file.exists():
+            return load_tree(file, initial)
+        key = (seed, kind)
+        unknowns = self.prior().unknowns
+
+        def imagined(index: int) -> OscillatorArray:
+            z = torch.randn(unknowns.size, generator=generator(*key, "unit", index))
+            return unknowns.system(z)
+
+        def cancel(params: Params, system: OscillatorArray) -> Params:
+            offset = system.mismatch.coupling
+            assert offset is not None
+            return cancelled(params, offset, self.limit)
+
+        units: dict[str, Callable[[int], OscillatorArray]] = {
+            "in silico": lambda index: setting.array,
+            "population": lambda index: setting.training_unit(*key, index),
+            "meta": imagined,
+        }
+        learned = learn_start(
+            setting,
+            initial,
+            units[kind],
+            steps=config.start_steps,
+            lr=config.start_lr,
+            key=key,
+            correction=cancel if kind == "meta" else None,
+        )
+        save_tree(file, learned, {"kind": kind})
+        return learned
+
+    # Judging ----------------------------------------------------------------------------------
+
+    def accuracy(self, params: Params, unit: int) -> float:
+        """On all test images, measured on the unit; these calls are nobody's budget."""
+        own = {name: value.unsqueeze(0) for name, value in params.items()}
+        problem = self.setting.problem
+        return float(judge(problem, [unit], own, problem.data.test, own=True).accuracy)
+
+    def add(self, method: str, seed: int, unit: int, budget: int, calls: int, value: float) -> None:
+        """Store what a method reached."""
+        self.book.add(
+            label=self.label,
+            method=method,
+            seed=seed,
+            unit=unit,
+            budget=budget,
+            calls=calls,
+            accuracy=round(value, 6),
+        )
+
+    def missing(self, method: str, unit: int, seed: int = 0) -> bool:
+        """Whether a method was not judged on a unit yet."""
+        return not self.book.has(label=self.label, method=method, unit=unit, seed=seed)
+
+
+def held_out(config: RecalibrationConfig) -> range:
+    """The units that judge."""
+    return range(TEST_UNITS, TEST_UNITS + config.units)
+
+
+def recalibrated(experiments: list[Experiment], units: range) -> None:
+    """Our method, on every unit; it is measured once for all limits and seeds."""
+    prior = experiments[0].prior()
+    for unit in units:
+        todo = [
+            (experiment, seed)
+            for experiment in experiments
+            for seed in experiment.seeds
+            if experiment.missing("recalibrated", unit, seed)
+        ]
+        known = identify(prior, experiments[0].measurement(unit), BUDGETS) if todo else []
+        for experiment, seed in todo:
+            _adapt(experiment, unit, seed, known)
+
+
+def _adapt(experiment: Experiment, unit: int, seed: int, known: list[Known]) -> None:
+    setting, start = experiment.setting, experiment.start("meta", seed)
+    rows, value, last = [], 0.0, None
+    for budget, (posterior, calls) in zip(BUDGETS, known, strict=True):
+        if posterior is not last:  # what is known is the same, and so are the controls
+            offset = posterior.twin.mismatch.coupling
+            params = cancelled(start, offset, experiment.limit)
+            bare = value = experiment.accuracy(params, unit)
+            if experiment.limit is not None:  # else nothing is left to be trained away
+                value = experiment.accuracy(adapted(setting, start, posterior, (seed, unit)), unit)
+            last = posterior
+        rows += [("cancelled alone", budget, calls, bare), ("recalibrated", budget, calls, value)]
+    for method, budget, calls, reached in rows:
+        experiment.add(method, seed, unit, budget, calls, reached)
+
+
+ZERO_SHOT = {"in silico": "in silico", "population": "population start", "other": "another unit's"}
+
+
+def zero_shot(experiment: Experiment, units: range) -> None:
+    """Starts without any adaptation, and weights that were made for another unit."""
+    for seed in experiment.seeds:
+        for kind, name in ZERO_SHOT.items():
+            if not experiment.missing(name, units[-1], seed):
+                continue
+            start = experiment.start(kind, seed) if kind != "other" else _of_another(experiment)
+            for unit in units:
+                if experiment.missing(name, unit, seed):
+                    experiment.add(name, seed, unit, 0, 0, experiment.accuracy(start, unit))
+
+
+def _of_another(experiment: Experiment) -> Params:
+    """What was made for a training unit."""
+    measured = experiment.measurement(5, BUDGETS[0])
+    ((posterior, _),) = identify(experiment.prior(), measured, BUDGETS[:1])
+    return adapted(experiment.setting, experiment.start("meta", 0), posterior, (0, "other"))
+
+
+RATES = {"SGD": (0.3, 1.0, 3.0, 10.0), "Adam": (0.01, 0.03, 0.1)}
+
+
+def tuned(experiment: Experiment, units: range) -> None:
+    """Five steps of physics-aware fine-tuning on 50 labels, 250 calls; seed 0."""
+    problem = experiment.setting.problem
+    tuning = range(VALIDATION_UNITS, VALIDATION_UNITS + 6)
+    for kind in ("in silico", "population"):
+        method = f"{kind}{' start' if kind == 'population' else ''} + fine-tuning"
+        if not experiment.missing(method, units[-1]):
+            continue
+        start, best = experiment.start(kind, 0), (-1.0, None)
+        for optimizer, rates in RATES.items():
+            for lr in rates:
+                recipe = fine_tuning(optimizer, "cross entropy", lr)
+                part = problem.data.validation
+                value = float(judge(problem, tuning, start, part, recipe=recipe).accuracy.mean())
+                best = max(best, (value, recipe), key=lambda each: each[0])
+        verdict = judge(problem, list(units), start, problem.data.test, recipe=best[1])
+        for unit, value in zip(units, verdict.accuracy.tolist()):
+            experiment.add(method, 0, unit, 250, verdict.device_calls, value)
+
+
+def classical(experiments: list[Experiment], units: range) -> None:
+    """Ridge and Gauss-Newton under a prior nobody learned, then training of the in-silico start."""
+    for unit in units:
+        for name, steps, budgets in (("ridge", 1, (50, 100, 250)), ("Gauss-Newton", 30, (50,))):
+            method = f"{name} + training on the fitted twin"
+            todo = [e for e in experiments if e.missing(method, unit)]
+            measured, guess = experiments[0].measurement(unit), experiments[0].guess()
+            for budget in budgets if todo else ():
+                drives, readouts = measured.first(budget)
+                posterior = infer(
+                    guess.unknowns,
+                    drives,
+                    readouts,
+                    noise=1e-3,
+                    controls=measured.controls,
+                    steps=steps,
+                )
+                twin = posterior.twin
+                for experiment in todo:
+                    start = experiment.start("in silico", 0)
+                    start = cancelled(start, twin.mismatch.coupling, experiment.limit)
+                    params = trained(experiment.setting, start, always(twin), (0, unit, name))
+                    value = experiment.accuracy(params, unit)
+                    experiment.add(method, 0, unit, budget, budget, value)
+
+
+def fully(experiment: Experiment, units: range) -> None:
+    """Training on the unit itself until its validation accuracy is flat: an upper bound."""
+    setting, config = experiment.setting, experiment.config
+    epoch = len(setting.problem.data.train) // config.batch
+    part = setting.problem.data.validation
+    for unit in units:
+        if not experiment.missing("full training", unit):
+            continue
+        system: Any = setting.population.spread.single(setting.array, unit)
+        offset = (system.mismatch.coupling + system.mismatch.coupling.mT) / 2
+        start = experiment.start("meta", 0)
+        params = best = cancelled(start, offset.fill_diagonal_(0), experiment.limit)
+        reached, flat, epochs = -1.0, 0, 0
+        while flat < EPOCHS_FLAT:
+            params = learn_start(
+                setting, params, always(system), steps=epoch, lr=0.03, key=(unit, epochs)
+            )
+            with torch.no_grad():
+                found = setting.logits(params, part.inputs, system).argmax(-1)
+            value = float((found == part.targets).double().mean())
+            epochs += 1
+            if value > reached:
+                reached, best, flat = value, params, 0
+            else:
+                flat += 1
+        calls = epochs * epoch * config.batch
+        experiment.add("full training", 0, unit, -1, calls, experiment.accuracy(best, unit))
+
+
+def main(
+    data_root: Path,
+    spreads: tuple[float, ...] = (1.0, 2.0),
+    limit: float = 4.0,
+    runs: Path = Path("runs"),
+) -> None:
+    """Run what is left of it.
+
+    Args:
+        data_root: the folder of MNIST's files.
+        spreads: of the units.
+        limit: of the couplings; one seed is also done without.
+        runs: where run directories are.
+    """
+    torch.set_num_threads(1)
+    pairs = [[Experiment(data_root, s, each, runs) for each in (limit, None)] for s in spreads]
+    units = held_out(pairs[0][0].config)
+    stages: list[Callable[[Experiment, Experiment], None]] = [
+        lambda limited, free: recalibrated([limited, free], units),
+        lambda limited, free: zero_shot(limited, units),
+        lambda limited, free: tuned(limited, units),
+        lambda limited, free: zero_shot(free, units),
+        lambda limited, free: classical([limited], units[:RIVALS]),
+        lambda limited, free: fully(limited, units[:FULL]),
+    ]
+    for stage in stages:
+        for limited, free in pairs:
+            began = time.perf_counter()
+            try:
+                stage(limited, free)
+            finally:
+                limited.count(time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,124 @@
+"""Store what ``recalibration_oscillators.py`` has in its run directories: JSON files and tables.
+
+Run as ``python docs/results/recalibration_oscillators_table.py runs``; of the rows that are there,
+however many, it writes ``recalibration-oscillators-mnist.json``, that of the wide spread, and the
+tables in their pages.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaphys._runs._environment import environment
+from metaphys.training._statistics import Method, difference, methods
+
+HERE = Path(__file__).parent
+NAMES = {1.0: "recalibration-oscillators-mnist", 2.0: "recalibration-oscillators-mnist-wide"}
+OURS, BUDGET = "recalibrated", 250
+LINEAR = 0.877
+"""Softmax regression on the same pixels, all 60,000 images (metaphys.data.mnist)."""
+
+Rows = Sequence[dict[str, Any]]
+
+
+def compared(rows: Rows) -> dict[str, Method]:
+    """Methods of one limit, each with its budget of device calls in the name."""
+    named = [
+        {**row, "method": _named(row), "labels": 0, "device_calls": row["calls"]} for row in rows
+    ]
+    return methods(named)
+
+
+def _named(row: dict[str, Any]) -> str:
+    return row["method"] if row["budget"] <= 0 else f"{row['method']}, {row['budget']} calls"
+
+
+def collect(rows: Rows, spread: float) -> dict[str, Any]:
+    """The stored result of the rows of one spread.
+
+    Raises:
+        ValueError: there are no rows of our method.
+    """
+    labels = sorted({row["label"] for row in rows} - {"no limit"})
+    found = compared([row for row in rows if row["label"] == labels[0]])
+    free = compared([row for row in rows if row["label"] == "no limit"])
+    ours = found.get(f"{OURS}, {BUDGET} calls")
+    if ours is None:
+        raise ValueError(f"`rows` must hold {OURS!r} at {BUDGET} calls, but got {list(found)}.")
+    baselines = {n: _stated(m) for n, m in found.items() if m is not ours}
+    baselines |= {f"{n}, no limit of the couplings": _stated(m) for n, m in free.items()}
+    gains = {n: difference(ours, m) for n, m in found.items() if m is not ours}
+    seeds = sorted({seed for seed, _, _ in ours.values})
+    facts = environment()
+    return {
+        "experiment": NAMES[spread],
+        "command": "python docs/results/recalibration_oscillators.py --data-root MNIST",
+        "commit": facts.get("revision", "unknown"),
+        "torch": torch.__version__,
+        "seeds": seeds,
+        "units_per_seed": ours.accuracy.units,
+        "metric": f"test accuracy on units never seen before, spread {spread:g}, {BUDGET} device "
+        f"calls at most, couplings within ±{labels[0].removeprefix('limit ')}",
+        "values": [value for _, _, value in ours.values],
+        "mean": round(ours.accuracy.mean, 5),
+        "interval": round(ours.accuracy.half or 0.0, 5),
+        "device_calls": ours.device_calls,
+        "published": None,
+        "baselines": {**baselines, "linear classifier": LINEAR},
+        "paired_gain": {
+            n: {"mean": round(g.mean, 5), "half": round(g.half or 0.0, 5)}
+            for n, g in gains.items()
+            if g is not None
+        },
+        "physical_parameters": 59 * 58 // 2 + 59,
+        "digital_parameters": 0,
+    }
+
+
+def _stated(method: Method) -> dict[str, Any]:
+    accuracy = method.accuracy
+    half = None if accuracy.half is None else round(accuracy.half, 5)
+    counted = {"units": accuracy.units, "seeds": accuracy.seeds, "calls": method.device_calls}
+    return {"mean": round(accuracy.mean, 5), "half": half, **counted}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown, best first."""
+    own = {"mean": result["mean"], "half": result["interval"], "calls": result["device_calls"]}
+    own |= {"units": result["units_per_seed"], "seeds": len(result["seeds"])}
+    every = {f"{OURS}, {BUDGET} calls": own}
+    every |= {n: b for n, b in result["baselines"].items() if isinstance(b, dict)}
+    lines = ["| method | accuracy, % | device calls taken | units × seeds |", "|---|---|---|---|"]
+    for name, of in sorted(every.items(), key=lambda each: -each[1]["mean"]):
+        half = "" if of["half"] is None else f" ± {100 * of['half']:.2f}"
+        row = f"| {name} | {100 * of['mean']:.2f}{half} | {of['calls']:,.0f} "
+        lines.append(f"{row}| {of['units']} × {of['seeds']} |")
+    lines.append(f"| linear classifier | {100 * LINEAR:.1f} | 0 | |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write what there is."""
+    for spread, name in NAMES.items():
+        file = Path(sys.argv[1]) / f"recalibration-oscillators-{spread:g}" / "rows.jsonl"
+        if not file.exists():
+            continue
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        result = collect(rows, spread)
+        result["seconds"] = json.loads((file.parent / "seconds.json").read_text())
+        (HERE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+        text = f"<!-- table -->\n{table(result)}<!-- end -->\n"
+        page = HERE / f"{name}.md"
+        before, _, rest = page.read_text().partition("<!-- table -->\n")
+        page.write_text(before + text + rest.partition("<!-- end -->\n")[2])
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Recalibration: readouts of a new unit instead of labels, and controls that follow from them."""
+
+from __future__ import annotations
+
+from metaphys.training.recalibration._config import RecalibrationConfig
+from metaphys.training.recalibration._controls import cancelled
+from metaphys.training.recalibration._measurement import Measurement
+from metaphys.training.recalibration._prior import Prior, learn_prior
+from metaphys.training.recalibration._recalibrate import Known, adapted, identify, trained
+from metaphys.training.recalibration._setting import Setting, build
+from metaphys.training.recalibration._start import always, learn_start
+
+__all__ = [
+    "Known",
+    "Measurement",
+    "Prior",
+    "RecalibrationConfig",
+    "Setting",
+    "adapted",
+    "always",
+    "build",
+    "cancelled",
+    "identify",
+    "learn_prior",
+    "learn_start",
+    "trained",
+]

@@ -1,0 +1,51 @@
+"""Random drives of one unit, measured as they are asked for and never twice."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metaphys.physics import Device, random_drives
+
+
+@final
+class Measurement:
+    """A fixed sequence of random drives of one unit, with the couplings set to zero.
+
+    Args:
+        device: the unit.
+        amplitude: drives are uniform in plus or minus this.
+        most: how many there are at most.
+        seed: of the drives.
+
+    Attributes:
+        controls: those of the measurement.
+
+    Example:
+        >>> from metaphys.physics import OscillatorArray, SimulatedDevice
+        >>> unit = Measurement(SimulatedDevice(OscillatorArray(3)), amplitude=1.5, most=10, seed=0)
+        >>> drives, readouts = unit.first(4)
+        >>> again, _ = unit.first(2)
+        >>> readouts.shape, unit.calls, bool(again.equal(drives[:2]))
+        (torch.Size([4, 3]), 4, True)
+    """
+
+    def __init__(self, device: Device, *, amplitude: float, most: int, seed: int) -> None:
+        self.device, ports = device, device.ports
+        self._drives = random_drives(ports, most, low=-amplitude, high=amplitude, seed=seed)
+        self._readouts = self._drives.new_empty(0, ports.readout)
+        self.controls: Any = {n: torch.zeros(shape) for n, shape in ports.controls.items()}
+
+    @property
+    def calls(self) -> int:
+        """How many drives were measured."""
+        return len(self._readouts)
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first ``count`` drives and their readouts; what is missing is measured now."""
+        if count > self.calls:
+            fresh = self.device.measure(self._drives[self.calls : count], self.controls)
+            self._readouts = torch.cat([self._readouts, fresh])
+        return self._drives[:count], self._readouts[:count]

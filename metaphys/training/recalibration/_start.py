@@ -1,0 +1,90 @@
+"""Training controls on simulated units: the nominal one, many of them, or one that was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from metaphys.physics import OscillatorArray
+from metaphys.training._adaptation import cross_entropy
+from metaphys.training._outer import Loop, begin, check_finite, descend
+from metaphys.training._problem import Params
+from metaphys.training.recalibration._setting import Setting
+
+Units = Callable[[int], OscillatorArray]
+"""The unit that a step is taken on."""
+
+
+def always(system: OscillatorArray) -> Units:
+    """One unit for all steps.
+
+    Example:
+        >>> nominal = OscillatorArray(3)
+        >>> always(nominal)(7) is nominal
+        True
+    """
+    return lambda step: system
+
+
+Correction = Callable[[Params, OscillatorArray], Params]
+"""What is done to the controls, once, when a unit is known."""
+
+
+def training_step(
+    setting: Setting,
+    units: Units,
+    *,
+    steps: int,
+    lr: float,
+    key: tuple[object, ...],
+    correction: Correction | None = None,
+) -> Callable[[Loop, int], Loop]:
+    """A step of Adam with a cosine schedule on the loss *after* the correction.
+
+    With :func:`~metaphys.training.recalibration.cancelled` as the correction and another unit in
+    every step, the controls that are learned are those that are easiest to correct: meta-learning
+    whose inner loop is one closed formula. Without, it is ordinary training.
+    """
+
+    def step(loop: Loop, index: int) -> Loop:
+        inputs, targets = setting.batch(*key, index)
+        system = units(index)
+        params = {n: value.detach().requires_grad_() for n, value in loop.learned.items()}
+        corrected = params if correction is None else correction(params, system)
+        loss = cross_entropy(setting.logits(corrected, inputs, system), targets)
+        check_finite(loss.detach())
+        found = torch.autograd.grad(loss, list(params.values()))
+        return descend(loop, index, steps, loss, dict(zip(params, found)), lr)
+
+    return step
+
+
+def learn_start(
+    setting: Setting,
+    initial: Params,
+    units: Units,
+    *,
+    steps: int,
+    lr: float,
+    key: tuple[object, ...],
+    correction: Correction | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Params:
+    """``steps`` of :func:`training_step` from ``initial``; what they learned.
+
+    Example:
+        >>> from metaphys.training.recalibration import RecalibrationConfig, build
+        >>> setting = build(RecalibrationConfig(batch=10))
+        >>> start = learn_start(
+        ...     setting, setting.initial(0), lambda step: setting.array, steps=2, lr=0.1, key=(0,)
+        ... )
+        >>> {name: tuple(value.shape) for name, value in start.items()}
+        {'layers.0.controls.coupling': (26, 26), 'layers.0.controls.force': (26,)}
+    """
+    step = training_step(setting, units, steps=steps, lr=lr, key=key, correction=correction)
+    loop = begin(initial, steps)
+    for index in range(steps):
+        loop = step(loop, index)
+        advance(index + 1)
+    return loop.learned

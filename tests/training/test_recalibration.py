@@ -1,0 +1,247 @@
+"""Recalibration: what is measured, what follows from it, and what it is worth on a unit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from metaphys.physics import Device, OscillatorArray, OscillatorUnknowns, SimulatedDevice
+from metaphys.training._outer import begin
+from metaphys.training.recalibration import (
+    Measurement,
+    Prior,
+    RecalibrationConfig,
+    Setting,
+    adapted,
+    always,
+    build,
+    cancelled,
+    identify,
+    learn_prior,
+    learn_start,
+)
+from metaphys.training.recalibration._controls import COUPLING, NEAR
+from metaphys.training.recalibration._prior import inferred, rescaled
+from metaphys.training.recalibration._start import training_step
+
+UNIT = 20_000
+
+
+@pytest.fixture(autouse=True)
+def single_precision() -> Any:
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    torch.set_default_dtype(torch.float32)
+    return build(RecalibrationConfig(spread=1.0, start_steps=150, twin_steps=30, batch=50))
+
+
+@pytest.fixture(scope="module")
+def prior(setting: Setting) -> Prior:
+    """The truth, as far as readouts in single precision can show it."""
+    unknowns = OscillatorUnknowns.of(setting.array, setting.population.spread)  # pyright: ignore
+    return Prior(dataclasses.replace(unknowns, gain_deviation=1e-3), 1e-5)
+
+
+def measured(setting: Setting, unit: int = UNIT, most: int = 60) -> Measurement:
+    return Measurement(setting.population.unit(unit), amplitude=1.5, most=most, seed=unit)
+
+
+def unit_of(setting: Setting, unit: int = UNIT) -> Any:
+    return setting.population.spread.single(setting.array, unit)
+
+
+def symmetric(coupling: Any) -> torch.Tensor:
+    full = (coupling + coupling.mT) / 2
+    return full - torch.diag(full.diagonal())
+
+
+# Controls -------------------------------------------------------------------------------------
+
+
+def test_what_is_cancelled_is_gone(setting: Setting) -> None:
+    params, system = setting.initial(0), unit_of(setting)
+    corrected = cancelled(params, symmetric(system.mismatch.coupling))
+    gain_alone = system.with_mismatch(
+        dataclasses.replace(system.mismatch, coupling=None, tolerance=None)
+    )
+    inputs = setting.problem.data.test.inputs[:20]
+    there = setting.logits(corrected, inputs, system)
+    expected = setting.logits(params, inputs, gain_alone)
+    torch.testing.assert_close(there, expected, rtol=1e-4, atol=1e-3)
+    before = setting.logits(params, inputs, system)
+    assert (before - expected).abs().max() > 1  # it was there
+
+
+def test_a_limit_is_kept_and_what_fits_in_it_is_cancelled() -> None:
+    offset = torch.tensor([[0.0, 0.5, 3.0], [0.5, 0.0, -0.2], [3.0, -0.2, 0.0]])
+    found = cancelled({COUPLING: torch.zeros(3, 3), "force": torch.ones(3)}, offset, limit=2.0)
+    set_to = 2 * (found[COUPLING] / 2).tanh()
+    wanted = -offset.clamp(-2 * NEAR, 2 * NEAR)
+    torch.testing.assert_close(set_to, wanted, rtol=1e-5, atol=1e-6)
+    assert found["force"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("limit", [None, 2.0])
+def test_the_correction_is_differentiated(limit: float | None) -> None:
+    torch.set_default_dtype(torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    raw = 0.5 * torch.randn(3, 3, generator=generator)
+    offset = torch.randn(3, 3, generator=generator)
+    inside = 1.5 * torch.tanh(offset + offset.mT)  # no entry at the clamp's corner
+
+    def function(raw: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+        return cancelled({COUPLING: raw}, offset, limit)[COUPLING]
+
+    assert gradcheck(function, (raw.requires_grad_(), inside.requires_grad_()))
+
+
+# Measuring ------------------------------------------------------------------------------------
+
+
+def test_nothing_is_measured_twice(setting: Setting) -> None:
+    device = SimulatedDevice(setting.array)
+    unit = Measurement(device, amplitude=1.5, most=20, seed=3)
+    drives, readouts = unit.first(8)
+    again, same = unit.first(5)
+    assert device.calls == unit.calls == 8
+    assert again.equal(drives[:5]) and same.equal(readouts[:5])
+    more, _ = unit.first(20)
+    assert device.calls == 20 and more[:8].equal(drives) and drives.abs().max() <= 1.5
+    torch.testing.assert_close(readouts, setting.array(drives, unit.controls))
+
+
+def test_an_earlier_budget_is_enough_where_its_twin_predicts(
+    setting: Setting, prior: Prior
+) -> None:
+    unit = measured(setting, most=100)
+    few, enough, settled = identify(prior, unit, (6, 30, 100))
+    assert (few.calls, enough.calls, settled.calls, unit.calls) == (6, 30, 40, 40)
+    assert settled.posterior is enough.posterior is not few.posterior
+    truth = symmetric(unit_of(setting).mismatch.coupling)
+    errors = [
+        float((k.posterior.twin.mismatch.coupling - truth).norm() / truth.norm())
+        for k in (few, enough)
+    ]
+    # 6 of 30 calls: 156 of 325 couplings at most; 30 calls in single precision tell them all.
+    assert errors[0] > 0.3 and errors[1] < 0.02
+
+
+class Wandering(Device):
+    """A unit that is another one from the 31st call on."""
+
+    def __init__(self, first: OscillatorArray, then: OscillatorArray) -> None:
+        self.first, self.then, self.ports = first, then, first.ports
+
+    def _read(self, drive: torch.Tensor, controls: Any) -> torch.Tensor:
+        return (self.first if self.calls < 30 else self.then)(drive, controls)
+
+
+def test_a_twin_that_does_not_predict_is_fitted_again(setting: Setting, prior: Prior) -> None:
+    device = Wandering(unit_of(setting), unit_of(setting, UNIT + 1))
+    unit = Measurement(device, amplitude=1.5, most=40, seed=0)
+    first, second = identify(prior, unit, (30, 40))
+    assert second.posterior is not first.posterior and unit.calls == 40
+    assert second.posterior.misfit > 100 * first.posterior.misfit
+
+
+# The prior ------------------------------------------------------------------------------------
+
+
+def test_the_prior_is_learned_from_three_units(setting: Setting, prior: Prior) -> None:
+    guess = Prior(OscillatorUnknowns(setting.array, 1.0, 0.0, 0.2), 0.01)
+    units = [measured(setting, k, 20) for k in range(3)]
+    counts: list[int] = []
+    found = learn_prior(guess, units, calls=20, rounds=3, progress=counts.append)
+    # 975 couplings tell their deviation to 2.3 %.
+    assert found.unknowns.coupling == pytest.approx(prior.unknowns.coupling, rel=0.07)
+    assert found.unknowns.gain == pytest.approx(0.1, abs=2e-3)
+    assert found.unknowns.gain_deviation < 0.02 and found.noise < 1e-3
+    assert counts == list(range(1, 10)) and all(unit.calls == 20 for unit in units)
+
+
+def test_another_prior_has_other_scores_for_the_same_unit(setting: Setting, prior: Prior) -> None:
+    posterior = inferred(prior, measured(setting), 8)
+    other = dataclasses.replace(prior.unknowns, coupling=0.4, gain=0.2, gain_deviation=0.3)
+    same = rescaled(posterior, other)
+    for name in ("coupling", "gain"):
+        before, after = (getattr(p.twin.mismatch, name) for p in (posterior, same))
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    assert (same.z - posterior.z).abs().max() > 0.1
+
+
+# Training and adapting ------------------------------------------------------------------------
+
+
+def test_the_loss_after_a_correction_is_what_descends(setting: Setting) -> None:
+    """Adam's first step is against the sign of the gradient, here from the equation itself."""
+    params, system = setting.initial(0), unit_of(setting)
+    offset = 0.3 * symmetric(system.mismatch.coupling)  # not all of it
+
+    def correct(params: Any, system: Any) -> Any:
+        return cancelled(params, offset)
+
+    step = training_step(
+        setting, always(system), steps=10, lr=1e-3, key=("test",), correction=correct
+    )
+    after = step(begin(params, 10), 0)
+    inputs, targets = setting.batch("test", 0)
+    raw = params[COUPLING].clone().requires_grad_()
+    controls = {"coupling": raw - offset, "force": params["layers.0.controls.force"]}
+    readout = system(torch.nn.functional.pad(inputs, (0, 10)), controls)
+    loss = torch.nn.functional.cross_entropy(10 * readout[:, -10:], targets)
+    (expected,) = torch.autograd.grad(loss, raw)
+    clear = expected.abs() > 1e-4
+    assert clear.sum() > 300
+    moved = after.learned[COUPLING] - params[COUPLING]
+    torch.testing.assert_close(moved[clear], -1e-3 * expected[clear].sign(), rtol=1e-2, atol=1e-6)
+    torch.testing.assert_close(after.losses[0], loss.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_recalibration_wins_back_what_a_unit_cost(setting: Setting, prior: Prior) -> None:
+    start = learn_start(
+        setting, setting.initial(0), always(setting.array), steps=150, lr=0.03, key=("start",)
+    )
+    inputs, targets = setting.problem.data.test.inputs, setting.problem.data.test.targets
+    system = unit_of(setting)
+
+    def accuracy(params: Any, on: Any) -> float:
+        return float((setting.logits(params, inputs, on).argmax(-1) == targets).double().mean())
+
+    ((posterior, calls),) = identify(prior, measured(setting), (30,))
+    found = adapted(setting, start, posterior, ("adapt",))
+    nominal, lost = accuracy(start, setting.array), accuracy(start, system)
+    back = accuracy(found, system)
+    assert lost < nominal - 0.1
+    assert back > nominal - 0.05 and calls == 30
+
+
+def test_training_depends_on_its_key_alone(setting: Setting) -> None:
+    def learned(key: str) -> torch.Tensor:
+        return learn_start(
+            setting, setting.initial(0), always(setting.array), steps=3, lr=0.1, key=(key,)
+        )[COUPLING]
+
+    assert learned("a").equal(learned("a")) and not learned("a").equal(learned("b"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"budgets": ()},
+        {"budgets": (50, 50)},
+        {"units": 0},
+        {"noise": -0.1},
+        {"spread": 0.0},
+        {"coupling_limit": 0.0},
+    ],
+)
+def test_a_configuration_that_means_nothing_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        RecalibrationConfig(**change)

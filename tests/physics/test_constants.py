@@ -7,8 +7,9 @@ import torch
 from torch.autograd import forward_ad
 from torch.func import grad, jvp, vmap
 
-from metaphys.physics import Plate, PlateDesign, PlateMismatch
+from metaphys.physics import Circuit, CircuitMismatch, Plate, PlateDesign, PlateMismatch
 from metaphys.physics._constants import Constant
+from metaphys.physics.circuit import _circuit
 
 
 class Counted:
@@ -84,3 +85,20 @@ def test_a_transformed_mismatch_is_never_kept(stiffening):
     torch.testing.assert_close(jvp(f, (point,), (torch.ones(1),))[1], slope, rtol=1e-6, atol=0)
     points = torch.tensor([[0.0], [0.1]])
     torch.testing.assert_close(vmap(f)(points), torch.stack([f(p) for p in points]))
+
+
+def test_a_circuits_table_is_kept_until_its_unit_changes(monkeypatch):
+    made = []
+    original = _circuit.tabulated
+    monkeypatch.setattr(_circuit, "tabulated", lambda *a: made.append(a) or original(*a))
+    error, drive = torch.tensor(0.1), torch.linspace(-2, 2, 20)
+    circuit = Circuit(samples=20, mismatch=CircuitMismatch(L=error))
+    before, again = circuit(drive, {}), circuit(drive, {})
+    assert before.equal(again) and len(made) == 1
+    error += 0.1
+    changed = Circuit(samples=20, mismatch=CircuitMismatch(L=torch.tensor(0.2)))
+    torch.testing.assert_close(circuit(drive, {}), changed(drive, {}))
+    leaf = torch.tensor(0.2, requires_grad=True)
+    Circuit(samples=20, mismatch=CircuitMismatch(L=leaf))(drive, {}).sum().backward()
+    assert leaf.grad is not None and leaf.grad.abs() > 1e-3
+    assert len(made) == 3  # of what carries a derivative nothing is kept

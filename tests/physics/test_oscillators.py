@@ -115,6 +115,9 @@ def test_conserves_energy_as_its_order_says(generator):
 def test_energy_is_refused_where_it_is_not_conserved(unit, controls, drive):
     with pytest.raises(ValueError, match="`system` must be nominal"):
         unit.energy(drive, drive, controls)
+    loose = unit.with_mismatch(OscillatorMismatch(tolerance=torch.full((4, 4), 0.1)))
+    with pytest.raises(ValueError, match="`system` must be nominal"):
+        loose.energy(drive, drive, controls)
 
 
 def test_trajectory_ends_in_the_readout(unit, controls, drive):
@@ -346,3 +349,48 @@ def test_tolerance_of_a_fleet_aligns_with_its_units() -> None:
     for unit in range(2):
         alone = array.with_mismatch(OscillatorMismatch(tolerance=errors[unit]))
         torch.testing.assert_close(fleet[unit], alone(drive[unit], controls))
+
+
+def kept_by_the_graph(steps: int) -> int:
+    """Bytes beside the drive and the controls."""
+    array = OscillatorArray(4, steps=steps, dt=0.01)
+    controls = array.init_controls(generator=torch.Generator().manual_seed(0))
+    drive = torch.ones(50, 4, requires_grad=True)
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        readout = array(drive, controls)
+    assert readout.requires_grad
+    return sum(sizes.values())
+
+
+def test_a_long_simulation_keeps_the_root_of_its_steps() -> None:
+    state = 2 * 50 * 4 * 8  # angles and velocities
+    for steps in (402, 1602):
+        # What enters each of √steps segments; the first and the last step stand alone.
+        assert kept_by_the_graph(steps) <= 1.1 * steps**0.5 * state + 10 * state
+    assert kept_by_the_graph(200) > 100 * state  # a short one keeps every step
+
+
+def test_a_long_simulation_is_the_short_ones_and_so_are_its_derivatives(generator: Any) -> None:
+    array = OscillatorArray(3, steps=300, dt=0.02, mismatch=mismatched(3, generator))
+    controls = array.init_controls(generator=generator)
+    drive = torch.randn(2, 3, generator=generator)
+    torch.testing.assert_close(array(drive, controls), array.trajectory(drive, controls)[0][-1])
+
+    def loss(drive: Any, force: Any, of: Any) -> Any:
+        return of(drive, {**controls, "force": force}).sin().sum()
+
+    def plain(drive: Any, controls: Any) -> Any:
+        return array.trajectory(drive, controls)[0][-1]
+
+    for order in (grad, lambda f, argnums: jacrev(grad(f, argnums=argnums), argnums=argnums)):
+        found, expected = (
+            order(loss, argnums=1)(drive, controls["force"], of) for of in (array, plain)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -9,7 +10,11 @@ import torch
 from torch import Tensor
 
 from metaphys.physics._ports import align
+from metaphys.physics._scan import Flat, scan
 from metaphys.physics.oscillators._mismatch import OscillatorMismatch
+
+LONG = 256
+"""Steps from which on the gradient keeps some states instead of every step's graph."""
 
 
 def force_matrix(coupling: Tensor, scale: float) -> Tensor:
@@ -87,6 +92,25 @@ class March:
         total = k1 + middle
         velocity = torch.add(u, total + middle + k4, alpha=1 / 6)
         return torch.add(drift, total, alpha=1 / 6), velocity
+
+    def steps(self, q: Tensor, u: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """``count`` steps."""
+        if count >= LONG:
+            return self._scanned(q, u, count)
+        for _ in range(count):
+            q, u = self.step(q, u)
+        return q, u
+
+    def _scanned(self, q: Tensor, u: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        nothing = q.new_empty(count, 0)
+
+        def body(carry: Flat, consts: Flat, x: Flat) -> tuple[Flat, Tensor]:
+            march = copy.copy(self)
+            march.matrix, march.bias = consts
+            return march.step(*carry), x[0]
+
+        (q, u), _ = scan(body, (q, u), (self.matrix, self.bias), (nothing,))
+        return q, u
 
     def last(self, q: Tensor, u: Tensor | None) -> Tensor:
         """The step whose velocity nobody reads: one stage less (``None``: it is also the first)."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 from torch import Tensor
 
 from metaphys.physics._units import units_of
 
 
+@final
 @dataclass(frozen=True)
 class OscillatorMismatch:
     """How one unit (or each unit of a fleet) departs from the nominal array.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import final
 
 from torch import Tensor
 from torch.nn.functional import pad
@@ -12,6 +13,7 @@ from metaphys.physics._units import units_of
 from metaphys.physics.shg._crystal import Crystal
 
 
+@final
 @dataclass(frozen=True)
 class SHGMismatch:
     """How one unit (or each unit of a fleet) departs from the nominal set-up.

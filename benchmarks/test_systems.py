@@ -3,11 +3,14 @@
 ``torchdiffeq``: the same equations by its rk4 at the same number of steps, as one would write the
 system without metaphys; the readouts are compared before anything is timed.
 
+``diffrax``, ``JAX``: the same in JAX, see ``jaxed_systems.py``.
+
 ``floor``: what the method itself cannot do without, on buffers that exist. For the split step of
 SHG these are 4 transforms a step, less 2 at the ends, and as many backwards; 8 products a step, 6
 to do them again backwards and 12 in the adjoint, each one fused multiply-add over the field; and
 both matrices (shaper, spectrometer), forwards and backwards. For the march of the circuit: as many
-operations on one row of the batch as it has steps, 9 forwards and 4 backwards.
+operations on one row of the batch as it has steps, 9 forwards and 4 backwards (the march over
+tensors; the kernel takes 16 rows at once and is below it).
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from benchmarks import jaxed_systems
 from metaphys.physics import (
     SHG,
     Circuit,
     CircuitMismatch,
     Components,
+    OscillatorArray,
     Plate,
     PlateDesign,
     System,
@@ -43,6 +48,51 @@ def _sweeps(respond: Callable[[torch.Tensor], torch.Tensor], size: int) -> Run:
 
 def _metaphys(system: System) -> Run:
     return _sweeps(lambda drive: system(drive, {}), system.ports.drive)
+
+
+def _given(array: OscillatorArray) -> tuple[torch.Tensor, ...]:
+    """Drive, coupling and force to time an array with."""
+    controls = array.init_controls()
+    return torch.randn(BATCH, array.size), controls["coupling"], controls["force"]
+
+
+def _pulled(respond: Callable[..., torch.Tensor], given: tuple[torch.Tensor, ...]) -> Run:
+    leaves = [each.requires_grad_() for each in given]
+    cotangent = torch.ones_like(respond(*leaves))
+    return lambda: torch.autograd.grad(respond(*leaves), leaves, cotangent)
+
+
+def _array(array: OscillatorArray) -> Run:
+    def respond(drive: torch.Tensor, coupling: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
+        return array(drive, {"coupling": coupling, "force": force})
+
+    return _pulled(respond, _given(array))
+
+
+def _solved_array(array: OscillatorArray) -> Run:
+    solver = pytest.importorskip("torchdiffeq")
+    ends = torch.linspace(0, array.steps * array.dt, array.steps + 1)
+
+    def respond(drive: torch.Tensor, coupling: torch.Tensor, force: torch.Tensor) -> torch.Tensor:
+        symmetric = (coupling + coupling.mT) / 2
+        stiffness = 1 + symmetric.sum(-1)
+
+        def slope(_: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+            sine = state[0].sin()
+            return torch.stack([state[1], sine @ symmetric - stiffness * sine + force])
+
+        start = torch.stack([drive, torch.zeros_like(drive)])
+        return solver.odeint(slope, start, ends, method="rk4")[-1, 0]
+
+    drive, coupling, force = _given(array)
+    expected = array(drive, {"coupling": coupling, "force": force})
+    # Theirs is the 3/8 rule, which is of fourth order too.
+    torch.testing.assert_close(respond(drive, coupling, force), expected, rtol=0, atol=2e-3)
+    return _pulled(respond, _given(array))
+
+
+def _jaxed_array(peer: str) -> Callable[[OscillatorArray], Run]:
+    return lambda array: jaxed_systems.oscillators(peer, array, _given(array))
 
 
 def _solved(shg: SHG) -> Run:
@@ -144,11 +194,7 @@ def _floor_plate(plate: Plate) -> Run:
 
 def _solved_circuit(circuit: Circuit) -> Run:
     solver = pytest.importorskip("torchdiffeq")
-    parts, volts = circuit.components, torch.linspace(-4, 4, 4096)
-    # The load as straight lines between tabulated points, as one would write it.
-    drawn = _base_current(parts, volts)
-    slopes = drawn.diff() / volts.diff()
-    offsets = drawn[:-1] - slopes * volts[:-1]
+    parts, (offsets, slopes) = circuit.components, _load(circuit.components)
     ends = torch.arange(circuit.samples + 1.0)
     dt = 1 / circuit.rate
     resistance = parts.R1 + parts.RL
@@ -176,6 +222,19 @@ def _solved_circuit(circuit: Circuit) -> Run:
     return _sweeps(respond, circuit.samples)
 
 
+def _load(parts: Components) -> tuple[torch.Tensor, torch.Tensor]:
+    """The load as straight lines between tabulated points, as one would write it."""
+    volts = torch.linspace(-4, 4, 4096)
+    drawn = _base_current(parts, volts)
+    slopes = drawn.diff() / volts.diff()
+    return drawn[:-1] - slopes * volts[:-1], slopes
+
+
+def _jaxed_circuit(circuit: Circuit) -> Run:
+    drive = 4 * torch.rand(BATCH, circuit.samples) - 2
+    return jaxed_systems.circuit(circuit, drive, _load(circuit.components))
+
+
 def _base_current(parts: Components, volts: torch.Tensor) -> torch.Tensor:
     like = torch.zeros((), dtype=torch.float64)
     part = values(parts, CircuitMismatch(), like.dtype, like.device)
@@ -194,21 +253,38 @@ def _floor_circuit(circuit: Circuit) -> Run:
     return run
 
 
+def _oscillators() -> OscillatorArray:
+    return OscillatorArray(100, steps=100, dt=0.1)
+
+
 STEPS = 20
 ROWS: dict[tuple[str, str], tuple[Callable[[], System], Callable[..., Run]]] = {
     ("SHG, split step", "metaphys"): (lambda: SHG(steps=STEPS), _metaphys),
     ("SHG, split step", "torchdiffeq"): (lambda: SHG(steps=STEPS), _solved),
+    ("SHG, split step", "diffrax"): (
+        lambda: SHG(steps=STEPS),
+        lambda shg: jaxed_systems.shg(shg, torch.rand(BATCH, shg.ports.drive)),
+    ),
     ("SHG, split step", "floor"): (
         lambda: SHG(steps=STEPS),
         _floor(2 * (4 * STEPS - 2), 26 * STEPS),
     ),
     ("linear plate, 196 samples", "metaphys"): (_plate, _metaphys),
     ("linear plate, 196 samples", "torchdiffeq"): (_plate, _solved_plate),
+    ("linear plate, 196 samples", "JAX"): (
+        _plate,
+        lambda plate: jaxed_systems.plate(plate, torch.rand(BATCH, plate.samples)),
+    ),
     ("linear plate, 196 samples", "floor"): (_plate, _floor_plate),
     ("Duffing plate, 196 samples", "metaphys"): (lambda: _plate(stiffening=1.5), _metaphys),
     ("circuit, 196 samples", "metaphys"): (Circuit, _metaphys),
     ("circuit, 196 samples", "torchdiffeq"): (Circuit, _solved_circuit),
+    ("circuit, 196 samples", "diffrax"): (Circuit, _jaxed_circuit),
     ("circuit, 196 samples", "floor"): (Circuit, _floor_circuit),
+    ("100 oscillators, 100 steps", "metaphys"): (_oscillators, _array),
+    ("100 oscillators, 100 steps", "torchdiffeq"): (_oscillators, _solved_array),
+    ("100 oscillators, 100 steps", "diffrax"): (_oscillators, _jaxed_array("diffrax")),
+    ("100 oscillators, 100 steps", "JAX"): (_oscillators, _jaxed_array("JAX")),
     ("SHG, thin crystal", "metaphys"): (ThinSHG, _metaphys),
     ("SHG, thin crystal", "floor"): (ThinSHG, _floor(4, 3)),
 }

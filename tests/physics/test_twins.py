@@ -28,6 +28,7 @@ from metaphys.physics import (
     Pairs,
     PhysicsAware,
     Plate,
+    PlateMismatch,
     PlateSpread,
     Population,
     Ports,
@@ -211,6 +212,28 @@ def test_a_prior_by_field_fits_those_fields_alone():
     near = CircuitMismatch(C=torch.tensor(0.03), R1=torch.tensor(0.02))
     again = calibrate(system.with_mismatch(near), drives, unit(drives, {}), prior=prior)
     assert float(again.twin.mismatch.R1) == 0.02 and again.before < found.before
+
+
+def test_a_unit_out_of_step_is_found_from_a_draw_of_the_prior():
+    """7 % in thickness puts 16 modes out of step: the descent from the mean ends elsewhere."""
+    plate, prior = Plate(samples=100, rate=96e3), PlateSpread()
+    drives = random_drives(plate.ports, 1)
+    readouts = prior.single(plate, 13)(drives, {})
+    assert calibrate(plate, drives, readouts, prior=prior).after > 0.3
+    assert calibrate(plate, drives, readouts, prior=prior, draws=100).after < 1e-6
+
+
+@pytest.mark.parametrize("noise", [None, 1e-3])
+def test_the_end_of_the_means_own_descent_counts_where_it_is_lower(noise):
+    plate, prior = Plate(samples=40), {"thickness": torch.tensor([0.05])}
+    unit = plate.with_mismatch(PlateMismatch(thickness=torch.tensor([0.1])))
+    drives = random_drives(plate.ports, 1)
+    alone, both = (
+        calibrate(plate, drives, unit(drives, {}), prior=prior, noise=noise, draws=draws)
+        for draws in (0, 20)
+    )
+    assert abs(float(alone.twin.mismatch.thickness) - 0.1) < 1e-3
+    torch.testing.assert_close(both.twin.mismatch.thickness, alone.twin.mismatch.thickness)
 
 
 def test_a_split_step_unit_is_fitted_by_the_split_step():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from metaphys._errors import check
 from metaphys.physics._system import System
 from metaphys.physics.twins._fields import Fields, Prior
-from metaphys.physics.twins._levenberg import Solution, solve
+from metaphys.physics.twins._levenberg import Model, Solution, solve
 from metaphys.physics.twins._nrmse import nrmse
 
 
@@ -66,6 +67,7 @@ def calibrate(
     prior: Prior,
     controls: Any = None,
     noise: float | None = None,
+    draws: int = 0,
     steps: int = 30,
     tolerance: float = 1e-5,
 ) -> Calibration:
@@ -88,7 +90,10 @@ def calibrate(
             such as ``{"gain": torch.tensor([0.1])}``.
         controls: those of the measurement; by default those of a system that has none.
         noise: standard deviation of the readouts' noise; ``None`` to estimate it.
-        steps: the most steps.
+        draws: units drawn from the prior. Where one of them is nearer to the readouts than the mean
+            is, a second descent begins at the nearest, and the lower end counts. A resonance that
+            is off by more than a period over the waveform makes local minima: then take some 200.
+        steps: the most steps of a descent.
         tolerance: the change of z, in the prior's deviations, that ends it.
 
     Raises:
@@ -113,7 +118,11 @@ def calibrate(
     def model(z: Tensor) -> Tensor:
         return fields.system(z)(wide, held).flatten()
 
-    found = solve(model, target, fields.size, noise=noise, steps=steps, tolerance=tolerance)
+    ends = [
+        solve(model, target, start, noise=noise, steps=steps, tolerance=tolerance)
+        for start in _starts(model, target, fields.size, draws)
+    ]
+    found = min(ends, key=lambda end: _height(model, target, end))
     with torch.no_grad():
         before = nrmse(model(torch.zeros_like(found.z)), target)
         after = nrmse(model(found.z), target)
@@ -127,6 +136,25 @@ def calibrate(
         converged=found.converged,
         combinations=_combinations(fields, found),
     )
+
+
+@torch.no_grad()
+def _starts(model: Model, target: Tensor, size: int, draws: int) -> list[Tensor]:
+    """The prior's mean, and the nearest of some draws if it is nearer."""
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.zeros(size, dtype=target.dtype, device=target.device)
+    drawn = [
+        torch.randn(size, generator=generator, dtype=mean.dtype).to(mean) for _ in range(draws)
+    ]
+    nearest = min([mean, *drawn], key=lambda z: float((model(z) - target).norm()))
+    return [mean] if nearest is mean else [mean, nearest]
+
+
+@torch.no_grad()
+def _height(model: Model, target: Tensor, end: Solution) -> float:
+    """What is minimised, with the noise that was given or found: its logarithm's part too."""
+    misfit = float((model(end.z) - target).square().sum()) / end.noise**2
+    return (misfit + float(end.z.square().sum())) / 2 + len(target) * math.log(end.noise)
 
 
 def _check(system: System, drives: Any, readouts: Any, controls: Any, noise: float | None) -> None:

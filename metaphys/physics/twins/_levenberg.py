@@ -44,9 +44,15 @@ ELEMENTS = 2**22
 
 
 def solve(
-    model: Model, target: Tensor, size: int, *, noise: float | None, steps: int, tolerance: float
+    model: Model,
+    target: Tensor,
+    start: Tensor,
+    *,
+    noise: float | None,
+    steps: int,
+    tolerance: float,
 ) -> Solution:
-    r"""Minimise |f(z) − y|² / 2σ² + |z|² / 2 from z = 0.
+    r"""Minimise |f(z) − y|² / 2σ² + |z|² / 2 from a start z.
 
     Every step solves the linearised problem exactly by the singular values s of J/σ, with
     Marquardt's damping λ where it would not descend:
@@ -60,7 +66,7 @@ def solve(
     Source: D. W. Marquardt, J. SIAM 11, 431 (1963); D. J. C. MacKay, Neural Computation 4, 415
     (1992), Eq. 4.8 and below, for the noise.
     """
-    z = torch.zeros(size, dtype=target.dtype, device=target.device)
+    z = start
     least = FLOOR * float(target.square().mean().sqrt()) + torch.finfo(target.dtype).tiny
     residual = model(z) - target
     sigma = max(float(residual.square().mean().sqrt()), least) if noise is None else noise

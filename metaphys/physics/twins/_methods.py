@@ -49,6 +49,7 @@ class Calibrate(Method):
         system: the nominal system.
         prior: how units differ.
         noise: standard deviation of one readout's noise; ``None`` to estimate it.
+        draws: units drawn from the prior, to look for a second start among.
 
     Example:
         >>> from metaphys.physics import Plate, PlateSpread
@@ -58,6 +59,7 @@ class Calibrate(Method):
     system: System
     prior: Prior
     noise: float | None = None
+    draws: int = 0
 
     @property
     def start(self) -> System:
@@ -68,8 +70,15 @@ class Calibrate(Method):
         self, ports: Ports, drives: Tensor, controls: Any, readouts: Tensor
     ) -> tuple[System, Calibration | None]:
         noise = None if self.noise is None else self.noise / len(readouts) ** 0.5
-        mean, prior = readouts.mean(0), self.prior
-        found = calibrate(self.system, drives, mean, prior=prior, controls=controls, noise=noise)
+        found = calibrate(
+            self.system,
+            drives,
+            readouts.mean(0),
+            prior=self.prior,
+            controls=controls,
+            noise=noise,
+            draws=self.draws,
+        )
         return found.twin, found
 
 

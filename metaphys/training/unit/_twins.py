@@ -18,6 +18,10 @@ FRESH = 5
 """Further waveforms of each layer's unit, to judge its twin by."""
 
 
+DRAWS = 200
+"""Units of the prior that a second start of each fit is looked for among."""
+
+
 class Fitting(NamedTuple):
     """The state of fitting the twins, one layer a step.
 
@@ -52,7 +56,7 @@ def fitting_step(machine: Machine) -> Callable[[Fitting, int], Fitting]:
         )
         found = fit_twin(
             machine.devices("twin")[layer],
-            Calibrate(system, _prior(machine)),
+            Calibrate(system, _prior(machine), draws=DRAWS),
             drives=drives[:count],
             fresh=drives[count:],
             controls=system.init_controls(generator=generator(*key)),

@@ -1,16 +1,15 @@
-"""Store what a stack of plates reaches: ``plate-digits.json`` or ``plate-mnist.json``, and a page.
+"""Store what a stack of plates reaches on the embedded digits: ``plate-digits.json``, and a page.
 
-Run as ``python docs/results/plate.py`` for the embedded digits, or with the folder of MNIST's four
-files as an argument. Trained are the plates' drives alone, in silico by plain autograd and then on
-units by physics-aware training, with the nominal plate as the twin and with the plate's own impulse
-response, measured by a least-squares fit to the answers to random drives.
+Run as ``python docs/results/plate.py``. Trained are the plates' drives alone, in silico by plain
+autograd and then on units by physics-aware training, with the nominal plate as the twin and with
+the plate's own impulse response, measured by a least-squares fit to the answers to random drives.
+MNIST is in ``mnist_units.py``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from metaphys.data import Dataset, Split, digits, mnist
+from metaphys.data import Dataset, Split, digits
 from metaphys.nn import WaveformNetwork, run_on
 from metaphys.physics import Device, PhysicsAware, Plate, PlateSpread
 from metaphys.physics._convolve import convolve
@@ -172,11 +171,7 @@ def page(result: dict[str, Any]) -> str:
 def main() -> None:
     """Run, store, print."""
     torch.set_num_threads(1)
-    if len(sys.argv) > 1:
-        data = mnist(sys.argv[1], side=14, dtype=torch.float32)
-        result = collect(data, epochs=6, retrained=1, units=UNITS[:1])
-    else:
-        result = collect(digits(dtype=torch.float32), epochs=60, retrained=15, units=UNITS)
+    result = collect(digits(dtype=torch.float32), epochs=60, retrained=15, units=UNITS)
     (HERE / f"{result['experiment']}.json").write_text(json.dumps(result, indent=2) + "\n")
     (HERE / f"{result['experiment']}.md").write_text(page(result))
     print(json.dumps(result, indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
@@ -12,6 +13,7 @@ from metaphys.training._experiment import save_model
 from metaphys.training._outer import begin_meta
 from metaphys.training._problem import Params
 from metaphys.training.unit._config import TrainConfig
+from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._machine import Machine, build_machine
 
 KIND = "metaphys network"
@@ -23,14 +25,15 @@ def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
     save_tree(folder / "network.safetensors", params, metadata)
     if config.system == "oscillators" and config.layers == 1 and config.data != "vowels":
         # The same network on the same units: a start for adapting to others, at step sizes of 1.
+        spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
         other = Config(
             data=config.data,
             data_root=config.data_root,
             pool=config.pool,
             seed=config.seed,
-            coupling_spread=0.85 * config.spread,
-            gain=0.1 * config.spread,
-            gain_spread=0.05 * config.spread,
+            coupling_spread=spread.coupling,
+            gain=spread.gain,
+            gain_spread=spread.gain_spread,
         )
         learned = begin_meta(params, other.adapt_steps, steps=0).learned
         save_model(folder / "model.safetensors", other, learned)

@@ -48,7 +48,7 @@ def select_state(state: Any, indices: Sequence[int]) -> Any:
 
     def selected(field: Any) -> Any:
         if isinstance(field, torch.Tensor):
-            return field[torch.tensor(indices, dtype=torch.int64, device=field.device)]
+            return field[_places(indices, field.device)]
         return tuple(field[index] for index in indices) if _one_each(field) else field
 
     return map_state(selected, state)
@@ -59,8 +59,7 @@ def merge_state(state: Any, part: Any, indices: Sequence[int]) -> Any:
 
     def merged(field: Any, new: Any) -> Any:
         if isinstance(field, torch.Tensor):
-            places = torch.tensor(indices, dtype=torch.int64, device=field.device)
-            return field.index_copy(0, places, new)
+            return field.index_copy(0, _places(indices, field.device), new)
         if not _one_each(field):
             return new
         entries = list(field)
@@ -83,7 +82,7 @@ def choose_state(flags: torch.Tensor, new: Any, old: Any) -> Any:
 
     def chosen(after: Any, before: Any) -> Any:
         if isinstance(after, torch.Tensor):
-            return torch.where(flags.to(after.device), after, before)
+            return torch.where(moved(flags, after.device), after, before)
         if isinstance(after, Mapping):
             # Trees of the same structure, or this is no state of the same rule.
             return _chosen_trees(single[0], after, before)
@@ -96,7 +95,16 @@ def where(flag: torch.Tensor, new: Any, old: Any) -> Any:
     """``new`` or ``old`` by a 0-d flag; what is no tensor is the same in both."""
     if not isinstance(new, torch.Tensor):
         return new
-    return torch.where(flag.to(new.device), new, old)
+    return torch.where(moved(flag, new.device), new, old)
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small tensor on ``device``; one from the CPU goes there without anybody's waiting."""
+    return tensor.to(device, non_blocking=tensor.is_cpu)
+
+
+def _places(indices: Sequence[int], device: torch.device) -> torch.Tensor:
+    return moved(torch.tensor(indices, dtype=torch.int64, device="cpu"), device)
 
 
 def _chosen_trees(flag: torch.Tensor, new: Any, old: Any) -> Any:

@@ -38,7 +38,9 @@ def scheduled(kind: Kind) -> Kind:
 
 def steps_so_far(count: Any) -> torch.Tensor:
     """The argument of a schedule as a float64 tensor."""
-    return torch.as_tensor(count).to(torch.float64)
+    # as_tensor would take a tensor to torch's default device.
+    steps = count if isinstance(count, torch.Tensor) else torch.as_tensor(count)
+    return steps.to(torch.float64)
 
 
 def double(value: Scalar) -> Any:

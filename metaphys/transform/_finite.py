@@ -11,7 +11,7 @@ from metaphys._errors import check
 from metaphys._typing import Tensors
 from metaphys.optim import _parts
 from metaphys.optim._composite import Composite, compose
-from metaphys.optim._state import choose_state, map_state
+from metaphys.optim._state import choose_state, map_state, moved
 from metaphys.optim.rule import GradientTransformation, Rule, bound
 
 
@@ -38,11 +38,11 @@ class _IfFinite(Composite):
         # What depends on the values of gradients is counted where they are: nothing waits.
         device = params[0].device if params else torch.device("cpu")
 
-        def moved(field: Any) -> Any:
-            return field.to(device) if isinstance(field, torch.Tensor) else field
+        def there(field: Any) -> Any:
+            return moved(field, device) if isinstance(field, torch.Tensor) else field
 
         none, inner = _parts.no_steps(params), self.init_part(0, params, hyper)
-        return FiniteState(none, moved(none), moved(none), map_state(moved, inner))
+        return FiniteState(none, there(none), there(none), map_state(there, inner))
 
     def update(
         self, grads: Tensors, state: FiniteState, params: Tensors | None, hyper: Mapping[str, Any]

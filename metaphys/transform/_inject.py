@@ -79,7 +79,10 @@ def _is_number(value: Any) -> bool:
 def _held(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_held(each) for each in value)
-    return torch.as_tensor(value, dtype=None if isinstance(value, torch.Tensor) else torch.float64)
+    if isinstance(value, torch.Tensor):
+        return value
+    # On the CPU, whatever the default device: a 0-d tensor there meets those of any other.
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _is_scheduled(value: Any) -> bool:

@@ -33,12 +33,14 @@ OF_THE_CPU = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--device``."""
     parser.addoption(
         "--device", default="cpu", help="where tests make their tensors, such as cuda (cpu)"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Make the device torch's default, if it is another one and there."""
     config.addinivalue_line("markers", "cpu(reason): a test that is of the CPU by nature")
     device = config.getoption("device")
     if device != "cpu":
@@ -59,6 +61,7 @@ def _check(name: str) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what does not move."""
     device = config.getoption("device")
     if device == "cpu":
         return

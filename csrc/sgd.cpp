@@ -28,13 +28,14 @@ METAPHYS_INLINE void forward(const Forward& a, int64_t begin, int64_t end) {
   const S* __restrict b = static_cast<const S*>(a.b);
   S* __restrict b1 = static_cast<S*>(a.b1);
   const S momentum = a.momentum, keep = a.keep;
-  const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  const bool nesterov = a.nesterov;  // not a factor of 0: that would make a NaN of an infinity
+  const S on_g = a.scale, on_b = nesterov ? a.scale * a.momentum : a.scale;
   METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S gi = static_cast<S>(g[i]);
     const S bi = momentum * b[i] + keep * gi;
     b1[i] = bi;
-    u[i] = static_cast<T>(on_g * gi + on_b * bi);
+    u[i] = static_cast<T>((nesterov ? on_g * gi : S(0)) + on_b * bi);
   }
 }
 METAPHYS_INSTANTIATE(forward, Forward)
@@ -59,12 +60,13 @@ METAPHYS_INLINE void backward(const Backward& a, int64_t begin, int64_t end) {
   const S* __restrict cb = static_cast<const S*>(a.cb);
   S* __restrict db = static_cast<S*>(a.db);
   const S momentum = a.momentum, keep = a.keep;
-  const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  const bool nesterov = a.nesterov;
+  const S on_g = a.scale, on_b = nesterov ? a.scale * a.momentum : a.scale;
   METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S c = static_cast<S>(cu[i]);
     const S total = cb[i] + on_b * c;
-    dg[i] = static_cast<T>(on_g * c + keep * total);
+    dg[i] = static_cast<T>((nesterov ? on_g * c : S(0)) + keep * total);
     db[i] = momentum * total;
   }
 }
@@ -93,14 +95,15 @@ METAPHYS_INLINE void in_place(const InPlace& a, int64_t begin, int64_t end) {
   }
   S* __restrict b = static_cast<S*>(a.b);
   const S momentum = a.momentum, keep = a.keep;
-  const S on_g = a.nesterov ? a.scale : 0.0, on_b = a.nesterov ? a.scale * a.momentum : a.scale;
+  const bool nesterov = a.nesterov;
+  const S on_g = a.scale, on_b = nesterov ? a.scale * a.momentum : a.scale;
   METAPHYS_NO_ALIAS
   for (int64_t i = begin; i < end; ++i) {
     const S pi = static_cast<S>(p[i]);
     const S gi = sign * static_cast<S>(g[i]) + decay * pi;
     const S bi = momentum * b[i] + keep * gi;
     b[i] = bi;
-    p[i] = static_cast<T>(pi + on_g * gi + on_b * bi);
+    p[i] = static_cast<T>(pi + (nesterov ? on_g * gi : S(0)) + on_b * bi);
   }
 }
 METAPHYS_INSTANTIATE(in_place, InPlace)

@@ -15,7 +15,6 @@ import contextlib
 import pytest
 import torch
 from torch import nn
-
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import metaphys

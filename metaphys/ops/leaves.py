@@ -88,7 +88,9 @@ def radam_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any)
 def lion_leaf(grad: torch.Tensor, moments: Moments, factors: Any, numbers: Any) -> Step:
     """Lion; numbers b1, b2, scale; moment m."""
     b1, b2, scale = numbers
-    direction = torch.sign(b1 * moments[0] + (1 - b1) * grad)
+    mean = b1 * moments[0] + (1 - b1) * grad
+    # torch's sign of what is not a number is 0: a step that hides it.
+    direction = torch.where(mean.isnan(), mean.detach(), torch.sign(mean))
     return scale * direction, (b2 * moments[0] + (1 - b2) * grad,)
 
 

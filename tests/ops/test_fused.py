@@ -13,6 +13,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from metaphys import ops
+from metaphys.ops import _fused
 from tests.tables import DTYPES, KERNELS, assert_near, flat, leaves, state_of, tolerance
 
 kernels = pytest.mark.parametrize("name", KERNELS)
@@ -72,6 +73,20 @@ def test_first_derivative_in_every_dtype(name, dtype):
         torch.testing.assert_close(
             a.double(), b, rtol=10 * loose["rtol"], atol=10 * loose["atol"] * scale
         )
+
+
+@kernels
+def test_what_is_not_finite_goes_where_it_goes_in_the_reference(name, monkeypatch):
+    kernel, count = KERNELS[name], torch.tensor([1, 4, 2])
+    odd = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, 1.0])
+    inputs = [[odd, torch.ones(5), torch.zeros(5)]]
+    for index in range(kernel.states):
+        inputs.append([torch.ones(5), odd.abs() if index == 0 else torch.ones(5), torch.zeros(5)])
+    found = flat(kernel.call(inputs[0], inputs[1:], count))
+    monkeypatch.setattr(_fused, "wants_reference", lambda *_: True)
+    expected = flat(kernel.call(inputs[0], inputs[1:], count))
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert found[0][0].isnan()
 
 
 @kernels

@@ -7,6 +7,10 @@ TORCH ?= -c constraints.txt torch
 DEMO_ARGS ?=
 # Freed memory is kept for the next step (glibc), for all peers alike; BENCH_ENV= for the defaults.
 BENCH_ENV ?= MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296
+# The benchmarks run once with each of these numbers of threads.
+BENCH_THREADS ?= 1 2
+# Where their page goes.
+BENCH_PAGE ?= docs/benchmarks.md
 # Processes that run the tests.
 JOBS ?= 2
 
@@ -47,10 +51,13 @@ test: $(BUILT)
 
 bench: $(BUILT)
 	$(PIP) install --quiet --no-build-isolation -c $(VENV)/torch.txt -e '.[bench]'
-	$(BENCH_ENV) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q benchmarks -p no:xdist -W ignore --benchmark-only \
-		--benchmark-columns=median,iqr,rounds --benchmark-sort=fullname \
-		--benchmark-json=$(VENV)/benchmarks.json $(BENCH_ARGS)
-	$(BIN)/python benchmarks/table.py $(VENV)/benchmarks.json docs/benchmarks.md
+	for threads in $(BENCH_THREADS); do \
+		$(BENCH_ENV) METAPHYS_BENCH_THREADS=$$threads OMP_NUM_THREADS=$$threads $(BIN)/python -m pytest \
+			-q benchmarks -p no:xdist -W ignore --benchmark-only --benchmark-sort=fullname \
+			--benchmark-columns=median,iqr,rounds \
+			--benchmark-json=$(VENV)/benchmarks-$$threads.json $(BENCH_ARGS) || exit 1; \
+	done
+	$(BIN)/python benchmarks/table.py $(BENCH_PAGE) $(BENCH_THREADS:%=$(VENV)/benchmarks-%.json)
 
 # Executes the tutorials (minutes, where they or the package have changed) and writes site/.
 docs: $(DOCS)

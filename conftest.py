@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the device torch's default, if it is another one and there."""
     config.addinivalue_line("markers", "cpu(reason): a test that is of the CPU by nature")
-    device = config.getoption("device")
+    device = str(config.getoption("device"))
     if device != "cpu":
         _check(device)
         torch.set_default_device(device)
@@ -62,7 +62,7 @@ def _check(name: str) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what does not move."""
-    device = config.getoption("device")
+    device = str(config.getoption("device"))
     if device == "cpu":
         return
     for item in items:

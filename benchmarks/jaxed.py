@@ -55,6 +55,27 @@ def adam_update(count: int, size: int) -> Run:
     return _started(jax, pulled, given, cotangents)
 
 
+def two_updates(rule: str, hyper: dict[str, float], count: int, size: int) -> Run:
+    """The updates of two steps of one of optax's rules, pulled back to both steps' gradients."""
+    jax, optax = _modules()
+    made = getattr(optax, rule)(hyper["lr"], **{k: v for k, v in hyper.items() if k != "lr"})
+
+    def columns() -> list[Any]:
+        return [_normal(jax, size) for _ in range(count)]
+
+    params, grads, cotangents = columns(), (columns(), columns()), (columns(), columns())
+
+    def updates(first: Any, second: Any) -> Any:
+        one, state = made.update(first, made.init(params), params)
+        return one, made.update(second, state, params)[0]
+
+    def pulled(grads: Any, cotangents: Any) -> Any:
+        outputs, pullback = jax.vjp(updates, *grads)
+        return outputs, pullback(cotangents)
+
+    return _started(jax, pulled, grads, cotangents)
+
+
 def meta_gradient(optimizer: str, sizes: tuple[int, ...], steps: int) -> Run:
     """The gradient by the start of a tanh MLP's loss after some steps of optax's rule."""
     jax, optax = _modules()

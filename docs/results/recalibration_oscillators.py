@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ from metaphys.training.recalibration import (
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 BUDGETS = (50, 100, 250)
-RIVALS, FULL = 3, 2
-"""Test units of the rivals that fit the twin in another way, and of full training."""
+PASSES = ((5, 2, 1), (10, 3, 2), (20, 5, 5))
+"""Test units of all methods, of the classical rivals and of full training, in the passes over all:
+wherever it is stopped, every method has been on some units."""
 EPOCHS_FLAT = 5
 
 
@@ -88,8 +89,7 @@ class Experiment:
 
     def measurement(self, unit: int, most: int = BUDGETS[-1]) -> Measurement:
         """A unit, of which nothing was measured yet."""
-        device = self.setting.population.unit(unit)
-        return Measurement(device, amplitude=self.config.amplitude, most=most, seed=unit)
+        return self.setting.measurement(unit, most)
 
     def prior(self) -> Prior:
         """The learned prior; one for both limits."""
@@ -158,9 +158,8 @@ class Experiment:
 
     def accuracy(self, params: Params, unit: int) -> float:
         """On all test images, measured on the unit; these calls are nobody's budget."""
-        own = {name: value.unsqueeze(0) for name, value in params.items()}
-        problem = self.setting.problem
-        return float(judge(problem, [unit], own, problem.data.test, own=True).accuracy)
+        test = self.setting.problem.data.test
+        return self.setting.accuracy(params, self.setting.device(unit), test)
 
     def add(self, method: str, seed: int, unit: int, budget: int, calls: int, value: float) -> None:
         """Store what a method reached."""
@@ -218,11 +217,14 @@ def _adapt(experiment: Experiment, unit: int, seed: int, known: list[Known]) -> 
 ZERO_SHOT = {"in silico": "in silico", "population": "population start", "other": "another unit's"}
 
 
-def zero_shot(experiment: Experiment, units: range) -> None:
+def zero_shot(
+    experiment: Experiment, units: range, seeds: Sequence[int], kinds: Sequence[str]
+) -> None:
     """Starts without any adaptation, and weights that were made for another unit."""
-    for seed in experiment.seeds:
-        for kind, name in ZERO_SHOT.items():
-            if not experiment.missing(name, units[-1], seed):
+    for seed in seeds:
+        for kind in kinds:
+            name = ZERO_SHOT[kind]
+            if not any(experiment.missing(name, unit, seed) for unit in units):
                 continue
             start = experiment.start(kind, seed) if kind != "other" else _of_another(experiment)
             for unit in units:
@@ -315,6 +317,22 @@ def fully(experiment: Experiment, units: range) -> None:
         experiment.add("full training", 0, unit, -1, calls, experiment.accuracy(best, unit))
 
 
+def stages(
+    units: range, judged: int, rivals: int, full: int, *, first: bool
+) -> list[Callable[[Experiment, Experiment], None]]:
+    """What one pass does with the limited experiment and with the free one."""
+    seeds = SEEDS[:1] if first else SEEDS
+    free_kinds = ("in silico",) if first else tuple(ZERO_SHOT)
+    return [
+        lambda limited, free: recalibrated([limited, free], units[:judged]),
+        lambda limited, free: zero_shot(limited, units[:judged], seeds, tuple(ZERO_SHOT)),
+        lambda limited, free: zero_shot(free, units[:judged], free.seeds, free_kinds),
+        lambda limited, free: classical([limited], units[:rivals]),
+        lambda limited, free: fully(limited, units[:full]),
+        lambda limited, free: tuned(limited, units),
+    ]
+
+
 def main(
     data_root: Path,
     spreads: tuple[float, ...] = (1.0, 2.0),
@@ -332,21 +350,14 @@ def main(
     torch.set_num_threads(1)
     pairs = [[Experiment(data_root, s, each, runs) for each in (limit, None)] for s in spreads]
     units = held_out(pairs[0][0].config)
-    stages: list[Callable[[Experiment, Experiment], None]] = [
-        lambda limited, free: recalibrated([limited, free], units),
-        lambda limited, free: zero_shot(limited, units),
-        lambda limited, free: tuned(limited, units),
-        lambda limited, free: zero_shot(free, units),
-        lambda limited, free: classical([limited], units[:RIVALS]),
-        lambda limited, free: fully(limited, units[:FULL]),
-    ]
-    for stage in stages:
-        for limited, free in pairs:
-            began = time.perf_counter()
-            try:
-                stage(limited, free)
-            finally:
-                limited.count(time.perf_counter() - began)
+    for number, counts in enumerate(PASSES):
+        for stage in stages(units, *counts, first=number == 0):
+            for limited, free in pairs:
+                began = time.perf_counter()
+                try:
+                    stage(limited, free)
+                finally:
+                    limited.count(time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,43 @@ def test_an_earlier_budget_is_enough_where_its_twin_predicts(
     assert errors[0] > 0.3 and errors[1] < 0.02
 
 
+def test_with_noise_every_call_is_taken(setting: Setting, prior: Prior) -> None:
+    noisy = build(dataclasses.replace(setting.config, noise=0.05))
+    found = identify(prior._replace(noise=0.05), noisy.measurement(UNIT, 40), (20, 40))
+    assert [known.calls for known in found] == [20, 40]
+    assert found[1].posterior.variance.mean() < 0.9 * found[0].posterior.variance.mean()
+
+
+def test_converters_stand_before_the_controls_of_a_unit_and_of_its_twin(
+    setting: Setting, prior: Prior
+) -> None:
+    coarse = build(dataclasses.replace(setting.config, bits=4, coupling_limit=2.0))
+    unit = coarse.measurement(UNIT, 30)
+    # 16 levels: none is zero, and what is set is what the twin is told.
+    step = 2 * 2.0 / 15
+    torch.testing.assert_close(unit.controls["coupling"].abs(), torch.full((26, 26), step / 2))
+    ((posterior, _),) = identify(prior, unit, (30,))
+    truth = symmetric(unit_of(setting).mismatch.coupling)
+    assert (posterior.twin.mismatch.coupling - truth).norm() < 0.02 * truth.norm()
+
+
+def test_a_unit_is_judged_through_its_converters(setting: Setting) -> None:
+    coarse = build(dataclasses.replace(setting.config, bits=2, coupling_limit=2.0))
+    part = setting.problem.data.test
+    params, device = coarse.initial(0), coarse.device(UNIT)
+    levels = torch.tensor([-2.0, -2 / 3, 2 / 3, 2.0])
+    raw = params[COUPLING]
+    nearest = levels[((2 * (raw / 2).tanh()).unsqueeze(-1) - levels).abs().argmin(-1)]
+    force = params["layers.0.controls.force"]
+    steps = torch.tensor([-8.0, -8 / 3, 8 / 3, 8.0])
+    controls = {"coupling": nearest, "force": steps[(force.unsqueeze(-1) - steps).abs().argmin(-1)]}
+    inputs = torch.nn.functional.pad(part.inputs, (0, 10))
+    predicted = unit_of(setting)(inputs, controls)[:, -10:].argmax(-1)
+    expected = float((predicted == part.targets).double().mean())
+    assert coarse.accuracy(params, device, part) == pytest.approx(expected, abs=0.005)
+    assert device.calls == len(part)
+
+
 class Wandering(Device):
     """A unit that is another one from the 31st call on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metaphys.physics.wrappers._archive import WithArchive
 from metaphys.physics.wrappers._averaging import WithAveraging
 from metaphys.physics.wrappers._converters import Converter, WithConverters
 from metaphys.physics.wrappers._drift import WithDrift
@@ -17,6 +18,7 @@ __all__ = [
     "DriftingDevice",
     "JournalEntry",
     "ReferenceEntry",
+    "WithArchive",
     "WithAveraging",
     "WithConverters",
     "WithDrift",

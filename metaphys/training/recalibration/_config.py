@@ -30,6 +30,13 @@ class RecalibrationConfig:
     coupling_limit: float | None = None
     """The couplings that can be set lie in plus or minus this; ``None`` for any."""
 
+    bits: int | None = None
+    """Of the converters of the controls, over the couplings' limit and plus or minus
+    ``force_limit``; ``None`` for ideal ones."""
+
+    force_limit: float = 8.0
+    """The range of the converters of the forces, in units of the frequency squared."""
+
     budgets: tuple[int, ...] = (50, 100, 250)
     """Device calls, ascending: a later budget goes on from an earlier one."""
 
@@ -76,3 +83,5 @@ class RecalibrationConfig:
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
         limit = self.coupling_limit
         check(limit is None or limit > 0, "coupling_limit", expected="> 0, or None", got=limit)
+        ranged = self.bits is None or limit is not None
+        check(ranged, "bits", expected="None where the couplings have no limit", got=self.bits)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from collections.abc import Mapping
+from typing import final
 
 import torch
 from torch import Tensor
@@ -12,16 +13,14 @@ from metaphys.physics import Device, random_drives
 
 @final
 class Measurement:
-    """A fixed sequence of random drives of one unit, with the couplings set to zero.
+    """A fixed sequence of random drives of one unit, under one setting of its controls.
 
     Args:
         device: the unit.
         amplitude: drives are uniform in plus or minus this.
         most: how many there are at most.
         seed: of the drives.
-
-    Attributes:
-        controls: those of the measurement.
+        controls: those of the measurement; by default all zero.
 
     Example:
         >>> from metaphys.physics import OscillatorArray, SimulatedDevice
@@ -32,11 +31,20 @@ class Measurement:
         (torch.Size([4, 3]), 4, True)
     """
 
-    def __init__(self, device: Device, *, amplitude: float, most: int, seed: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        *,
+        amplitude: float,
+        most: int,
+        seed: int,
+        controls: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.device, ports = device, device.ports
         self._drives = random_drives(ports, most, low=-amplitude, high=amplitude, seed=seed)
         self._readouts = self._drives.new_empty(0, ports.readout)
-        self.controls: Any = {n: torch.zeros(shape) for n, shape in ports.controls.items()}
+        zero = {n: torch.zeros(shape) for n, shape in ports.controls.items()}
+        self.controls = zero if controls is None else dict(controls)
 
     @property
     def calls(self) -> int:

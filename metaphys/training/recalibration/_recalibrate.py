@@ -16,6 +16,9 @@ from metaphys.training.recalibration._start import Units, learn_start
 CHECKED = 10
 """Further drives that a twin has to predict before measuring ends."""
 
+TOLD = 0.05
+"""And how well, at least, it has to know a score, in deviations of the prior (rms of all)."""
+
 PREDICTED = 3.0
 """How far off, in deviations of the noise, a prediction may be."""
 
@@ -35,8 +38,8 @@ class Known(NamedTuple):
 def identify(prior: Prior, unit: Measurement, budgets: Sequence[int]) -> list[Known]:
     """What each of some ascending budgets of device calls tells of a unit.
 
-    A twin that predicts ten further readouts to within the noise is not fitted again: what is left
-    of the budget is not spent.
+    A twin that knows its mismatch to 5 % of the spread, and predicts ten further readouts to within
+    the noise, is not fitted again: what is left of the budget is not spent.
     """
     found: list[Known] = []
     settled = False
@@ -83,6 +86,8 @@ def _drawn(posterior: Posterior, key: tuple[object, ...]) -> Units:
 
 
 def _predicts(posterior: Posterior, unit: Measurement, budget: int) -> bool:
+    if posterior.variance.mean().sqrt() > TOLD:
+        return False
     seen = unit.calls
     drives, readouts = unit.first(min(seen + CHECKED, budget))
     left = (posterior.twin(drives, unit.controls) - readouts)[seen:]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaphys.nn import run_on
-from metaphys.physics import OscillatorArray, Population
+from metaphys.data import Split
+from metaphys.nn import Measured, run_on
+from metaphys.physics import Converter, Device, OscillatorArray, Population, WithConverters
 from metaphys.training import _problem
 from metaphys.training._config import Config
 from metaphys.training._problem import TRAINING_UNITS, Params, Problem
 from metaphys.training.recalibration._config import RecalibrationConfig
+from metaphys.training.recalibration._measurement import Measurement
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,32 @@ class Setting:
     def population(self) -> Population:
         """Where units come from."""
         return self.problem.population
+
+    def device(self, unit: int) -> Device:
+        """A unit by its seed, as hardware takes its controls."""
+        device, config = self.population.unit(unit), self.config
+        if config.bits is None or config.coupling_limit is None:
+            return device
+        limits = {"coupling": config.coupling_limit, "force": config.force_limit}
+        each = {name: Converter(config.bits, -most, most) for name, most in limits.items()}
+        return WithConverters(device, controls=each)
+
+    def measurement(self, unit: int, most: int) -> Measurement:
+        """A unit of which nothing was measured yet, with its controls as near to 0 as they go."""
+        device = self.device(unit)
+        controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
+        if isinstance(device, WithConverters):
+            controls = {n: device.controls[n](value) for n, value in controls.items()}
+        return Measurement(
+            device, amplitude=self.config.amplitude, most=most, seed=unit, controls=controls
+        )
+
+    @torch.no_grad()
+    def accuracy(self, params: Params, device: Device, part: Split) -> float:
+        """Of the network on a device, which is called once a sample."""
+        with run_on(self.problem.network, Measured(device)):
+            found = torch.cat([self.problem.apply(params, x) for x in part.inputs.split(1000)])
+        return float((found.argmax(-1) == part.targets).double().mean())
 
     def logits(self, params: Params, inputs: Tensor, system: OscillatorArray) -> Tensor:
         """What the network answers on a model of a unit."""

@@ -56,7 +56,8 @@ def from_named_tensors(named: Mapping[str, torch.Tensor], like: Tree) -> Tree:
     Args:
         named: the tensors.
         like: a tree of the same structure, for example the state of a new optimizer; whatever in it
-            is no tensor is taken from it. Where its tensors require a gradient, so do the new ones.
+            is no tensor is taken from it. Where its tensors require a gradient, so do the new
+            ones, and they are on the same devices.
 
     Raises:
         ValueError: if names or shapes differ from those of ``like``.
@@ -84,7 +85,9 @@ def from_named_tensors(named: Mapping[str, torch.Tensor], like: Tree) -> Tree:
         remedy="They belong to another optimizer or module.",
     )
     new = [
-        named[name].detach().requires_grad_(leaf.requires_grad) if name in wanted else leaf
+        named[name].detach().to(leaf.device).requires_grad_(leaf.requires_grad)
+        if name in wanted
+        else leaf
         for name, leaf in zip(names, leaves)
     ]
     return optree.tree_unflatten(spec, new)

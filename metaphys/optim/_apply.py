@@ -58,7 +58,8 @@ def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
         The new parameters; with ``inplace`` these are the tensors of ``params`` themselves.
 
     Raises:
-        ValueError: if the structures or shapes differ; nothing is written then.
+        ValueError: if the structures, shapes or devices differ, or a parameter cannot hold an
+            update's dtype; nothing is written then.
 
     Example:
         >>> import torch, metaphys
@@ -77,12 +78,23 @@ def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
             expected=f"of shape {tuple(param.shape)}, the parameter's",
             got=f"shape {tuple(change.shape)}",
         )
+        check(
+            param.device == change.device and _kind(change) <= _kind(param),
+            "updates",
+            expected=f"like the parameter, {param.dtype} on {param.device}",
+            got=f"{change.dtype} on {change.device}",
+        )
     if inplace:
         with torch.no_grad():
             for param, change in pairs:
                 param.add_(change)
         return params
     return unflatten(spec, add_updates(leaves, changes))
+
+
+def _kind(tensor: torch.Tensor) -> int:
+    """Complex above real above whole: what is above cannot be written into what is below."""
+    return 2 if tensor.is_complex() else int(tensor.is_floating_point())
 
 
 def add_updates(params: Leaves, updates: Leaves) -> list[torch.Tensor | None]:

@@ -54,6 +54,7 @@ class Fused(Leafwise):
         """The updates, to be added to the parameters, and the next state."""
         if not self._has_kernel(grads, hyper):
             return super().update(grads, state, params, hyper)
+        _parts.check_state(state, self.state)
         count = state.count + 1
         factors, scalars = self.leaf_factors(state, count, hyper)
         if factors.requires_grad:

@@ -119,6 +119,7 @@ class Leafwise(Core):
         self, grads: Tensors, state: Any, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], Any]:
         """The updates, to be added to the parameters, and the next state."""
+        _parts.check_state(state, self.state)
         check_rates_fit(hyper["lr"], grads)
         count, n = state.count + 1, len(grads)
         fields = dict(zip(self.state._fields[1:], state[1:]))

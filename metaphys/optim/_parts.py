@@ -108,6 +108,18 @@ def check_flag(name: str, value: Any) -> None:
     check(isinstance(value, bool), name, expected="a bool", got=repr(value), error=TypeError)
 
 
+def check_state(state: Any, kind: type) -> None:
+    """Refuse the state of another rule, which may have as many fields."""
+    if type(state) is not kind:
+        refuse(
+            "state",
+            expected=f"of this rule, {kind.__name__}",
+            got=type(state).__name__,
+            remedy="Make one by `init`.",
+            error=TypeError,
+        )
+
+
 def zeros(params: Tensors, requires_grad: bool = False) -> tuple[torch.Tensor, ...]:
     """A zero moment for each parameter: float32 for half-precision ones."""
     moments = tuple(

@@ -55,6 +55,7 @@ class _Adam(Core):
     def update(
         self, grads: Tensors, state: AdamState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], AdamState]:
+        _parts.check_state(state, AdamState)
         check_rates_fit(hyper["lr"], grads)
         decay = hyper["weight_decay"]
         coupled = 0.0 if self.decoupled else decay
@@ -99,7 +100,7 @@ class _Adam(Core):
             grads,
             state.mu,
             state.nu,
-            state.count.add_(1),
+            state.count + 1,
             b1=hyper["betas"][0],
             b2=hyper["betas"][1],
             eps=hyper["eps"],
@@ -109,6 +110,7 @@ class _Adam(Core):
             decoupled=self.decoupled,
             maximize=hyper["maximize"],
         )
+        state.count.add_(1)
         return state
 
 

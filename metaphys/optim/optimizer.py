@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, overload
 
 import torch
 
-from metaphys._errors import check, check_kind
-from metaphys.optim._state import names_of, pack, steps_of, unpack
+from metaphys._errors import check, check_kind, refuse
+from metaphys.optim._state import pack, steps_of, unpack
+from metaphys.optim._state_dict import check_state_dict, group_key, saved_states
 from metaphys.optim.rule import (
     PerLeaf,
     Rule,
@@ -99,17 +100,18 @@ class Optimizer(torch.optim.Optimizer):
 
     def _prepare(self, index: int, group: dict[str, Any]) -> Callable[[], None]:
         """What is left to do of a group's step, once nothing can fail."""
+        _check_dense(group["params"])
         if not self.rule.core.whole:
             ready = self._by_leaf(group)
             return lambda: None if ready is None else self._step(ready)
         core, params, hyper = self.rule.core, group["params"], self.hyper_of(group)
         kept: Any = self.state  # torch.optim saves what is not a parameter's as it is
-        state = kept[_key(index)] if _key(index) in kept else core.init(params, hyper)
+        state = kept[group_key(index)] if group_key(index) in kept else core.init(params, hyper)
         state = core.holding(state, hyper)
         updates, state = update_leaves(core, [p.grad for p in params], state, params, hyper)
 
         def finish() -> None:
-            kept[_key(index)] = state
+            kept[group_key(index)] = state
             for param, update in zip(params, updates):
                 if update is not None:
                     param.add_(update)
@@ -128,7 +130,7 @@ class Optimizer(torch.optim.Optimizer):
         """The state of a group as its core takes it; that of ``start`` where there is none yet."""
         kept: Any = self.state
         if self.rule.core.whole:
-            return kept[_key(index)] if _key(index) in kept else start
+            return kept[group_key(index)] if group_key(index) in kept else start
         params = self.param_groups[index]["params"]
         own = [kept[param] if param in kept else {} for param in params]
         return pack(start, [{**a, **b} for a, b in zip(unpack(start, len(params)), own)])
@@ -180,63 +182,16 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             ValueError: if it belongs to another rule or to other parameters. Nothing is changed.
         """
-        self._check_state_dict(state_dict)
+        hypers = [self.hyper_of(group) for group in self.param_groups]
+        check_state_dict(self.rule, self.param_groups, hypers, state_dict)
         super().load_state_dict(state_dict)
-        for group, index, param, saved in self._saved(state_dict):
+        for group, index, param, saved in saved_states(self.param_groups, state_dict):
             if saved:
                 hyper = select_hyper(self.hyper_of(group), [index])
                 fresh = unpack(self.rule.core.init([param], hyper), 1)[0]
                 for name, value in saved.items():
                     device = (fresh[name] if name in fresh else param).device
                     self.state[param][name] = value.detach().to(device, copy=True)
-
-    def _saved(self, state_dict: dict[str, Any]) -> Iterator[_Saved]:
-        """What a state dict holds for each parameter."""
-        for group, saved in zip(self.param_groups, state_dict["param_groups"]):
-            for index, (param, number) in enumerate(zip(group["params"], saved["params"])):
-                yield _Saved(group, index, param, state_dict["state"].get(number, {}))
-
-    def _check_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for group in state_dict["param_groups"]:
-            missing = [name for name in self.rule.hyper if name not in group]
-            check(
-                not missing,
-                "state_dict",
-                expected=f"of an optimizer with the hyper-parameters {list(self.rule.hyper)}",
-                got=f"one without {missing}",
-            )
-        for group, _, param, saved in self._saved(state_dict):
-            none = self.rule.core.init([], select_hyper(self.hyper_of(group), []))
-            names = set(names_of(none))
-            steps = {name for name in names if name.split(".")[-1] == "step"}
-            check(
-                not saved or steps <= set(saved) <= names,
-                "state_dict",
-                expected=f"of an optimizer with the state {sorted(names)}",
-                got=f"{sorted(saved)}",
-            )
-            for name, value in saved.items():
-                # Some rules keep one number for a parameter.
-                check(
-                    value.shape in (param.shape, ()),
-                    "state_dict",
-                    expected=f"of parameters of the shape {tuple(param.shape)}",
-                    got=f"{name} of shape {tuple(value.shape)}",
-                )
-
-
-def _key(index: int) -> str:
-    """Where the state of a whole group is, if it cannot be taken apart."""
-    return f"group {index}"
-
-
-class _Saved(NamedTuple):
-    """What a state dict holds for one parameter of a group."""
-
-    group: dict[str, Any]
-    index: int
-    param: torch.Tensor
-    state: dict[str, torch.Tensor]
 
 
 class _Prepared(NamedTuple):
@@ -246,3 +201,14 @@ class _Prepared(NamedTuple):
     states: list[dict[str, torch.Tensor]]
     packed: Any
     hyper: Mapping[str, Any]
+
+
+def _check_dense(params: Iterable[torch.Tensor]) -> None:
+    for index, param in enumerate(params):
+        if param.grad is not None and param.grad.layout is not torch.strided:
+            refuse(
+                f"params[{index}].grad",
+                expected="dense",
+                got=str(param.grad.layout),
+                remedy="Make it dense, for example by torch.nn.Embedding(sparse=False).",
+            )

@@ -6,7 +6,7 @@ other form (stateful, meta, unrolled) calls the same core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,10 @@ class Rule(GradientTransformation):
         """The rules that a chain is made of; any other rule is a chain of itself."""
         parts = unchained(self.core, self.hyper)
         return (self,) if len(parts) == 1 else tuple(Rule(*part) for part in parts)
+
+    def __iter__(self) -> Iterator[Callable[..., Any]]:
+        # So that ``init, update = rule``, as from TorchOpt's named tuple.
+        return iter((self.init, self.update))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Rule, (self.core, self.hyper)

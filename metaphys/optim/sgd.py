@@ -49,6 +49,7 @@ class _SGD(Core):
     def update(
         self, grads: Tensors, state: SGDState, params: Tensors | None, hyper: Mapping[str, Any]
     ) -> tuple[Sequence[torch.Tensor], SGDState]:
+        _parts.check_state(state, SGDState)
         check_rates_fit(hyper["lr"], grads)
         grads = _parts.signed_and_decayed(grads, params, hyper["weight_decay"], hyper["maximize"])
         scale, outside = _parts.split_lr(hyper["lr"])
@@ -74,7 +75,7 @@ class _SGD(Core):
             params,
             grads,
             state.trace,
-            state.count.add_(1),
+            state.count + 1,
             momentum=hyper["momentum"],
             dampening=hyper["dampening"],
             nesterov=hyper["nesterov"],
@@ -82,6 +83,7 @@ class _SGD(Core):
             weight_decay=hyper["weight_decay"],
             maximize=hyper["maximize"],
         )
+        state.count.add_(1)
         return state
 
 

@@ -48,6 +48,7 @@ WAYS = {
 WAYS["both"] = "\n".join(WAYS.values())
 
 
+@pytest.mark.cpu("an example shows tensors of the CPU")
 @pytest.mark.parametrize("way", WAYS)
 def test_the_bilevel_example_gives_minus_28(way, capsys):
     torch.set_default_dtype(torch.float32)
@@ -234,7 +235,13 @@ BAD_LOSSES = {
 }
 
 
-@pytest.mark.parametrize("which", BAD_LOSSES)
+finite = pytest.mark.cpu("whether a loss is finite is looked at on the CPU only")
+
+
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(n, marks=finite) if n in ("nan", "infinite") else n for n in BAD_LOSSES],
+)
 @pytest.mark.parametrize("name", ["sgd", "sgd-momentum", "adam"])
 def test_a_bad_loss_is_refused_and_nothing_changes(which, name):
     net = Tied()

@@ -87,6 +87,7 @@ def test_in_place_writes_the_tensors_and_makes_no_graph(name):
     assert not any(t.requires_grad for t in state)
 
 
+@pytest.mark.cpu("where torch has a default device, it calls its functions twice")
 def test_in_place_differentiates_once_only(monkeypatch):
     asked = []
     grad = torch.autograd.grad
@@ -150,6 +151,8 @@ def test_a_bad_step_is_refused_and_nothing_changes(inplace):
         "params": lambda: optimizer.step(_loss(params), {**params, "c": 1.0}),
         "grads": lambda: optimizer.step(_loss(params), params["b"]),
     }
+    if not before[0].is_cpu:  # whether a loss is finite is looked at on the CPU only
+        del wrong["loss"]
     for argument, call in wrong.items():
         with pytest.raises((ValueError, TypeError)) as caught:
             call()

@@ -379,6 +379,47 @@ def test_shared_and_frozen_parameters_as_in_torch(name):
     assert_near(*results)
 
 
+@pytest.mark.parametrize("rule", [metaphys.sgd(0.1), metaphys.transform.inject_hyperparams(
+    metaphys.sgd(0.1))], ids=["by leaf", "whole"])  # fmt: skip
+def test_a_sparse_gradient_is_refused_before_any_step(rule):
+    table = torch.nn.Embedding(3, 2, sparse=True)
+    one = Parameter(torch.ones(2))
+    optimizer = metaphys.Optimizer([{"params": [one]}, {"params": table.parameters()}], rule)
+    (table(torch.tensor([1])).sum() + one.sum()).backward()
+    with pytest.raises(ValueError, match=r"^`params\[0\].grad` must be dense"):
+        optimizer.step()
+    assert one.tolist() == [1.0, 1.0]
+
+
+WHOLE = {
+    "sgd": lambda: metaphys.transform.inject_hyperparams(metaphys.sgd(0.1)),
+    "momentum": lambda: metaphys.transform.inject_hyperparams(metaphys.sgd(0.1, 0.9)),
+}
+
+
+def test_a_whole_state_of_another_rule_or_of_other_parameters_is_refused():
+    params = _params()
+    optimizer = metaphys.Optimizer(params, WHOLE["momentum"]())
+    _steps(optimizer, params, 2)
+    before = copy.deepcopy(optimizer.state_dict())
+    adam = metaphys.transform.inject_hyperparams(metaphys.adam(0.1))
+    foreign = [
+        {**before, "state": {"group 0": metaphys.sgd(0.1).init(params)}},
+        {**before, "state": {"group 0": {"count": 1}}},
+        {**before, "state": {"group 0": adam.init(params)}},
+        {**before, "state": {"group 0": WHOLE["momentum"]().init(params[:2])}},
+    ]
+    for each in foreign:
+        with pytest.raises(ValueError, match=r"^`state_dict` must be"):
+            optimizer.load_state_dict(each)
+    torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+    optimizer.load_state_dict(before)
+    others = _params()
+    _steps(metaphys.Optimizer(others, metaphys.sgd(0.1, 0.9)), others, 4)
+    _steps(optimizer, params, 2, first=2)
+    assert_near(params, others)
+
+
 def test_in_place_and_out_of_place_are_the_same_step():
     # A tensor for a number: out of place through `update`, instead of the kernel in place.
     params = [torch.randn(3), torch.randn(2, 2)]
@@ -420,7 +461,9 @@ def test_what_lightning_does_with_an_optimizer(name):
             assert step.step(closure) == 1.0
             if wrapped:  # it moves the state to a device, tensor by tensor
                 for param, held in optimizer.state.items():
-                    optimizer.state[param] = {k: v.to("cpu", copy=True) for k, v in held.items()}
+                    optimizer.state[param] = {
+                        k: v.to(param.device, copy=True) for k, v in held.items()
+                    }
         assert len(seen) == 4 * wrapped
         results.append(params)
     torch.testing.assert_close(*map(_values, results), rtol=0, atol=0)

@@ -178,6 +178,33 @@ def test_apply_updates_in_place_makes_no_graph_and_out_of_place_does():
     assert apply_updates([param], [update])[0] is param and param.is_leaf
 
 
+@pytest.mark.parametrize(
+    "wrong", [torch.ones(2), torch.ones(2, device="meta")], ids=["cast", "device"]
+)
+def test_updates_that_a_parameter_cannot_hold_leave_all_as_they_are(wrong):
+    params = [torch.zeros(2), torch.zeros(2, dtype=torch.int64)]
+    with pytest.raises(ValueError, match=r"^`updates` must be like the parameter"):
+        apply_updates(params, [torch.ones(2), wrong])
+    assert params[0].tolist() == [0.0, 0.0]
+
+
+@rules
+def test_the_state_of_another_rule_is_refused(name):
+    rule, params = RULES[name](), [torch.ones(2)]
+    kinds = {type(make().init(params)): make() for make in RULES.values()}
+    own = type(rule.init(params))
+    assert own in kinds and len(kinds) > 8
+    for kind, other in kinds.items():
+        if kind is not own:
+            with pytest.raises(TypeError, match=rf"^`state` must be of this rule, {own.__name__}"):
+                rule.update(params, other.init(params), params)
+
+
+def test_a_rule_is_a_pair_too():
+    init, update = metaphys.sgd(0.5)
+    assert update([torch.ones(1)], init([torch.zeros(1)]))[0][0].tolist() == [-0.5]
+
+
 WRONG_TREES = {
     "params": lambda rule, s, g: rule.update(g, s, {"a": g["a"]}),
     "grads": lambda rule, s, g: rule.update({"a": g["a"]}, s),

@@ -45,6 +45,15 @@ wherever it is stopped, every method has been on some units."""
 EPOCHS_FLAT = 5
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "1": {"spread": 1.0},
+    "2": {"spread": 2.0},
+    "uncancellable": {"spread": 1.0, "gain_spread": 0.05, "noise": 0.02},
+}
+"""Populations by name. The last has a gain of its own in every oscillator, which no control takes
+back, noise, and 8-bit converters of the controls."""
+
+
 class Book:
     """Rows of results, a line each; a row that is there is not computed again."""
 
@@ -67,17 +76,23 @@ class Book:
 
 
 class Experiment:
-    """One spread of the units, with and without a limit of the couplings."""
+    """One population, with or without a limit of the couplings."""
 
-    def __init__(self, data_root: Path, spread: float, limit: float | None, runs: Path) -> None:
+    def __init__(self, data_root: Path, variant: str, limit: float | None, runs: Path) -> None:
         self.config = RecalibrationConfig(
-            data_root=data_root, spread=spread, coupling_limit=limit, budgets=BUDGETS
+            data_root=data_root,
+            coupling_limit=limit,
+            bits=8 if variant == "uncancellable" and limit is not None else None,
+            budgets=BUDGETS,
+            **VARIANTS[variant],
         )
         self.setting: Setting = build(self.config)
-        self.folder = runs / f"recalibration-oscillators-{spread:g}"
+        self.folder = runs / f"recalibration-oscillators-{variant}"
         self.label = "no limit" if limit is None else f"limit {limit:g}"
         self.book = Book(self.folder / "rows.jsonl")
-        self.limit, self.seeds = limit, SEEDS if limit is not None else SEEDS[:1]
+        self.limit, self.seeds = limit, SEEDS
+        if limit is None:  # beside the table, where a table is about what can be cancelled
+            self.seeds = () if variant == "uncancellable" else SEEDS[:1]
 
     def count(self, seconds: float) -> None:
         """Add to the seconds that were spent."""
@@ -103,6 +118,7 @@ class Experiment:
                 "coupling": unknowns.coupling,
                 "gain": unknowns.gain,
                 "gain_deviation": unknowns.gain_deviation,
+                "per_oscillator": unknowns.per_oscillator,
                 "noise": found.noise,
             }
             file.write_text(json.dumps(stored))
@@ -112,7 +128,8 @@ class Experiment:
 
     def guess(self) -> Prior:
         """What is thought of the population before a unit was seen."""
-        return Prior(OscillatorUnknowns(self.setting.array, 1.0, 0.0, 0.2), 0.01)
+        own = self.config.gain_spread > 0
+        return Prior(OscillatorUnknowns(self.setting.array, 1.0, 0.0, 0.2, own), 0.01)
 
     def start(self, kind: str, seed: int) -> Params:
         """Controls that were trained in one of three ways."""
@@ -275,7 +292,7 @@ def classical(experiments: list[Experiment], units: range) -> None:
                     guess.unknowns,
                     drives,
                     readouts,
-                    noise=1e-3,
+                    noise=max(experiments[0].config.noise, 1e-3),
                     controls=measured.controls,
                     steps=steps,
                 )
@@ -335,7 +352,7 @@ def stages(
 
 def main(
     data_root: Path,
-    spreads: tuple[float, ...] = (1.0, 2.0),
+    variants: tuple[str, ...] = tuple(VARIANTS),
     limit: float = 4.0,
     runs: Path = Path("runs"),
 ) -> None:
@@ -343,12 +360,15 @@ def main(
 
     Args:
         data_root: the folder of MNIST's files.
-        spreads: of the units.
-        limit: of the couplings; one seed is also done without.
+        variants: the populations.
+        limit: of the couplings; one seed of the first two is also done without.
         runs: where run directories are.
     """
     torch.set_num_threads(1)
-    pairs = [[Experiment(data_root, s, each, runs) for each in (limit, None)] for s in spreads]
+    pairs = [
+        [Experiment(data_root, variant, each, runs) for each in (limit, None)]
+        for variant in variants
+    ]
     units = held_out(pairs[0][0].config)
     for number, counts in enumerate(PASSES):
         for stage in stages(units, *counts, first=number == 0):

@@ -19,7 +19,14 @@ from metaphys._runs._environment import environment
 from metaphys.training._statistics import Method, difference, methods
 
 HERE = Path(__file__).parent
-NAMES = {1.0: "recalibration-oscillators-mnist", 2.0: "recalibration-oscillators-mnist-wide"}
+STEM = "recalibration-oscillators-mnist"
+NAMES = {"1": STEM, "2": f"{STEM}-wide", "uncancellable": f"{STEM}-uncancellable"}
+POPULATIONS = {
+    "1": "offsets of spread 1.0",
+    "2": "offsets of spread 2.0",
+    "uncancellable": "offsets of spread 1.0, a gain N(0.1, 0.05) in each oscillator, readout noise "
+    "0.02 rad, 8-bit controls",
+}
 OURS, BUDGET = "recalibrated", 250
 LINEAR = 0.877
 """Softmax regression on the same pixels, all 60,000 images (metaphys.data.mnist)."""
@@ -39,8 +46,8 @@ def _named(row: dict[str, Any]) -> str:
     return row["method"] if row["budget"] <= 0 else f"{row['method']}, {row['budget']} calls"
 
 
-def collect(rows: Rows, spread: float) -> dict[str, Any]:
-    """The stored result of the rows of one spread.
+def collect(rows: Rows, variant: str) -> dict[str, Any]:
+    """The stored result of the rows of one population.
 
     Raises:
         ValueError: there are no rows of our method.
@@ -57,14 +64,14 @@ def collect(rows: Rows, spread: float) -> dict[str, Any]:
     seeds = sorted({seed for seed, _, _ in ours.values})
     facts = environment()
     return {
-        "experiment": NAMES[spread],
+        "experiment": NAMES[variant],
         "command": "python docs/results/recalibration_oscillators.py --data-root MNIST",
         "commit": facts.get("revision", "unknown"),
         "torch": torch.__version__,
         "seeds": seeds,
         "units_per_seed": ours.accuracy.units,
-        "metric": f"test accuracy on units never seen before, spread {spread:g}, {BUDGET} device "
-        f"calls at most, couplings within ±{labels[0].removeprefix('limit ')}",
+        "metric": f"test accuracy on units never seen before, {POPULATIONS[variant]}, at most "
+        f"{BUDGET} device calls, couplings within ±{labels[0].removeprefix('limit ')}",
         "values": [value for _, _, value in ours.values],
         "mean": round(ours.accuracy.mean, 5),
         "interval": round(ours.accuracy.half or 0.0, 5),
@@ -105,12 +112,12 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write what there is."""
-    for spread, name in NAMES.items():
-        file = Path(sys.argv[1]) / f"recalibration-oscillators-{spread:g}" / "rows.jsonl"
+    for variant, name in NAMES.items():
+        file = Path(sys.argv[1]) / f"recalibration-oscillators-{variant}" / "rows.jsonl"
         if not file.exists():
             continue
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        result = collect(rows, spread)
+        result = collect(rows, variant)
         result["seconds"] = json.loads((file.parent / "seconds.json").read_text())
         (HERE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
         text = f"<!-- table -->\n{table(result)}<!-- end -->\n"

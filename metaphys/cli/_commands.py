@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from metaphys.cli._base import Command, Flag, OptionalPath, RunCommand
+from metaphys.cli._recalibrate import Recalibrate
 from metaphys.cli._train import Train
 from metaphys.rl import Config as RLConfig
 from metaphys.training import Config
@@ -228,6 +229,7 @@ COMMANDS = (
     | Annotated[MetaTrain, tyro.conf.subcommand("meta-train")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
+    | Annotated[Recalibrate, tyro.conf.subcommand("recalibrate")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[RL, tyro.conf.subcommand("rl")]
     | Annotated[Characterize, tyro.conf.subcommand("characterize")]

@@ -9,11 +9,26 @@ from rich.console import Console
 from rich.table import Table
 
 from metaphys.training._findings import META, QUICK, headline, percent
-from metaphys.training._statistics import methods
+from metaphys.training._statistics import Method, methods
 
 
 def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
     """Every method: accuracy, and what one new unit cost; then the findings."""
+    found = _print_methods(rows)
+    console = Console(highlight=False)
+    console.print()
+    for sentence in headline(found, quick=quick):
+        console.print(sentence, markup=False)
+
+
+def print_methods(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
+    """Every method: accuracy, and what one new unit cost."""
+    _print_methods(rows)
+    if quick:
+        Console(highlight=False).print(f"\n{QUICK}", markup=False)
+
+
+def _print_methods(rows: Sequence[Mapping[str, Any]]) -> dict[str, Method]:
     table = Table("method", box=None, pad_edge=False, header_style="bold")
     for name in ("accuracy", "labels", "device calls"):
         table.add_column(name, justify="right")
@@ -22,11 +37,8 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
         costs = f"{method.labels:,.0f}", f"{method.device_calls:,.0f}"
         style = "bold" if method.name == META else None
         table.add_row(method.name, percent(method.accuracy), *costs, style=style)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print()
-    for sentence in headline(found, quick=quick):
-        console.print(sentence, markup=False)
+    Console(highlight=False).print(table)
+    return found
 
 
 def print_training(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:

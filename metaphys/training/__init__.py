@@ -5,12 +5,14 @@ from metaphys.training._adaptation import adapt, cross_entropy, squared_error
 from metaphys.training._config import Config
 from metaphys.training._experiment import adapt_unit, load_model, meta_train, save_model
 from metaphys.training._problem import Problem, build
+from metaphys.training.recalibration import RecalibrationConfig, recalibrate
 from metaphys.training.unit import TrainConfig, load_network, train
 
 __all__ = [
     "Config",
     "Problem",
     "Progress",
+    "RecalibrationConfig",
     "RunDirectory",
     "TrainConfig",
     "adapt",
@@ -22,6 +24,7 @@ __all__ = [
     "meta_train",
     "read_config",
     "read_metrics",
+    "recalibrate",
     "save_model",
     "squared_error",
     "train",

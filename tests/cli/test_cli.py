@@ -55,6 +55,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ("train",),
             ("--run-dir PATH", "--resume", "--quick", "--rule", "ngspice", "--spsa-directions"),
         ),
+        (("recalibrate",), ("--run-dir PATH", "--resume", "--quick", "--budgets", "--spread")),
         (("rl",), ("--run-dir PATH", "--resume", "--quick", "--methods", "--outer-iters")),
         (("adapt",), ("--checkpoint PATH", "--unit INT", "20,000")),
         (("report",), ("RUN_DIR [RUN_DIR ...]", "--output PATH")),
@@ -189,6 +190,38 @@ def test_rl_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     out = capsys.readouterr().out
     assert re.search(r"^optimal +\d+\.\d\d$", out, re.M)
     assert re.search(r"^tabular +\d+\.\d\d$", out, re.M)
+    assert main([*given, str(tmp_path / "whole")]) == 0
+    parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
+    assert parts == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--units", "0"], "`units` must be >= 1, but got 0."),
+        (["--budgets", "50", "20"], "`budgets` must be ascending numbers >= 1"),
+        (["--data-root", "nowhere"], "nowhere"),
+    ],
+)
+def test_recalibrate_refuses_before_it_makes_a_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    directory = tmp_path / "run"
+    assert message in failed(capsys, "recalibrate", "--run-dir", str(directory), *arguments)
+    assert not directory.exists()
+
+
+def test_recalibrate_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    given = ["recalibrate", "--quick", "--budgets", "6", "12", "--run-dir"]
+    code, lines = interrupted([*given, str(tmp_path / "parts")], "in silico: 0/")
+    assert code == 130 and not (tmp_path / "parts" / "metrics.csv").exists()
+    again = lines[-1].split()
+    assert again == ["metaphys", *given, str(tmp_path / "parts"), "--resume"]
+    assert main(again[1:]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^recalibrated, 12 calls +\d+\.\d", out, re.M)
     assert main([*given, str(tmp_path / "whole")]) == 0
     parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
     assert parts == whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
+from metaphys.training.recalibration._experiment import recalibrate
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior, learn_prior
 from metaphys.training.recalibration._recalibrate import Known, adapted, identify, trained
@@ -23,5 +24,6 @@ __all__ = [
     "identify",
     "learn_prior",
     "learn_start",
+    "recalibrate",
     "trained",
 ]

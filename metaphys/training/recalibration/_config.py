@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from metaphys._errors import check
 
@@ -14,6 +16,9 @@ class RecalibrationConfig:
 
     data_root: Path | None = None
     """The folder of MNIST's files; without it those of scikit-learn stand in (4x4 pixels)."""
+
+    seed: int = 0
+    """Of the initial controls, the batches and what is drawn; the held-out units are the same."""
 
     spread: float = 1.0
     """Of the offsets of C between units: 0.7 of it on each off-diagonal of J."""
@@ -77,7 +82,7 @@ class RecalibrationConfig:
         check(fits, "budgets", expected="ascending numbers >= 1", got=self.budgets)
         for name in ("units", "prior_units", "prior_calls", "batch", "start_steps"):
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
-        for name in ("prior_rounds", "twin_steps", "noise", "gain_spread"):
+        for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread"):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
         for name in ("spread", "amplitude", "start_lr", "twin_lr"):
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
@@ -85,3 +90,14 @@ class RecalibrationConfig:
         check(limit is None or limit > 0, "coupling_limit", expected="> 0, or None", got=limit)
         ranged = self.bits is None or limit is not None
         check(ranged, "bits", expected="None where the couplings have no limit", got=self.bits)
+
+    def quick(self) -> RecalibrationConfig:
+        """The same with so few steps that the figures mean nothing: to see that all of it runs."""
+        few = {"start_steps": 10, "twin_steps": 3, "prior_units": 1, "prior_rounds": 1}
+        return dataclasses.replace(self, units=min(self.units, 2), prior_calls=8, **few)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for ``config.json``."""
+        values = dataclasses.asdict(self)
+        values["data_root"] = None if self.data_root is None else str(self.data_root)
+        return {**values, "budgets": list(self.budgets)}

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import torch
@@ -97,8 +98,9 @@ class RunDirectory:
                 remedy="Continue it with --resume, or delete it with --overwrite.",
                 error=FileExistsError,
             )
-        stored_run = {"kind": KIND, "config": self.config, "environment": environment()}
-        write_atomically(stored, json.dumps(stored_run, indent=2).encode())
+        made = {"kind": KIND, "config": self.config, "environment": environment()}
+        writable_or_refuse(self.path)
+        write_atomically(stored, json.dumps(made, indent=2).encode())
 
     def _clear(self) -> None:
         for name in FILES:
@@ -110,10 +112,18 @@ class RunDirectory:
 
     def _check_same_config(self, stored: Mapping[str, Any]) -> None:
         there = stored["config"]
+        others = sorted(set(there) ^ set(self.config))
+        check(
+            not others,
+            "run_dir",
+            expected="a run of the same command and version",
+            got=f"{self.path}, whose run differs in which options there are: {', '.join(others)}",
+            remedy="Choose another one, or delete it with --overwrite.",
+        )
         differing = {
-            name: f"{there.get(name)!r} instead of {self.config.get(name)!r}"
-            for name in sorted({*there, *self.config})
-            if there.get(name) != self.config.get(name)
+            name: f"{there[name]!r} instead of {self.config[name]!r}"
+            for name in sorted(there)
+            if there[name] != self.config[name]
         }
         check(
             not differing,
@@ -189,15 +199,36 @@ class RunDirectory:
         write_atomically(self.path / name, json.dumps(value, indent=2).encode())
 
 
+def writable_or_refuse(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        refuse(
+            "run_dir",
+            expected="a folder that can be made and written to",
+            got=f"{folder} ({error.strerror})",
+            error=type(error),
+        )
+
+
 def _read_run(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"`run_dir` must hold a readable config.json, but got {error}.") from error
+        raise ValueError(
+            f"`run_dir` must hold a readable config.json, but got {path} ({error})."
+        ) from error
+    fits = isinstance(stored, dict) and stored.get("kind") == KIND
+    parts = (stored.get("config"), stored.get("environment", {})) if fits else (None,)
     check(
-        isinstance(stored, dict)
-        and stored.get("kind") == KIND
-        and isinstance(stored.get("config"), dict),
+        all(isinstance(part, dict) for part in parts),
         "run_dir",
         expected="a directory that holds a run of metaphys",
         got=f"{path.parent}, whose config.json is something else",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check, refuse
+from metaphys._runs._directory import writable_or_refuse
 from metaphys._saving import write_atomically
 from metaphys.physics import (
     SHG,
@@ -91,13 +92,15 @@ def prepared(folder: Path, overwrite: bool) -> None:
     """Refuse a folder with results in it.
 
     Raises:
-        FileExistsError: it has some, and ``overwrite`` is not given.
+        FileExistsError: it has some, and ``overwrite`` is not given; or it is a file.
     """
     there = [name for name in FILES if (folder / name).exists()]
     text = "a folder without results"
     remedy = "Give --overwrite to replace them, or another --run-dir."
     fits, error = overwrite or not there, FileExistsError
     check(fits, "run_dir", expected=text, got=f"{folder}", remedy=remedy, error=error)
+    fits = not folder.exists() or folder.is_dir()
+    check(fits, "run_dir", expected="a folder", got=f"the file {folder}", error=error)
 
 
 def store(folder: Path, found: Characterization) -> None:
@@ -105,6 +108,7 @@ def store(folder: Path, found: Characterization) -> None:
     from metaphys._runs._drawing import rendered
     from metaphys.cli._characterize_picture import picture
 
+    writable_or_refuse(folder)
     values = json.dumps(found.to_json(), indent=2) + "\n"
     write_atomically(folder / FILES[0], values.encode())
     write_atomically(folder / FILES[1], rendered(picture(found), "png"))

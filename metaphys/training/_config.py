@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -130,10 +135,46 @@ class Config:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: an entry is unknown.
+            ValueError: an entry is unknown or of another kind.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        check(not unknown, "config.json", expected=f"entries among {sorted(known)}", got=unknown)
-        root = values.get("data_root")
-        return cls(**{**values, "data_root": None if root is None else Path(root)})
+        return from_plain(cls, values)
+
+
+Options = TypeVar("Options", bound="DataclassInstance")
+
+
+def from_plain(kind: type[Options], values: Any) -> Options:
+    """A configuration from what a file holds, which may be anything.
+
+    Raises:
+        ValueError: there is none in it.
+
+    Example:
+        >>> from_plain(Config, {"units": 3}).units
+        3
+    """
+    known = sorted(field.name for field in dataclasses.fields(kind))
+    fits = isinstance(values, dict) and set(values) <= {*known}
+    check(fits, "config", expected=f"of entries among {known}", got=values)
+    root = values.get("data_root")
+    try:
+        return kind(**{**values, "data_root": None if root is None else Path(root)})
+    except TypeError as error:  # a comparison with a string, for example
+        raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}.") from error
+
+
+def saved_config(kind: type[Options], metadata: Mapping[str, str], checkpoint: Path) -> Options:
+    """The configuration that a checkpoint belongs to.
+
+    Raises:
+        ValueError: there is none in it.
+    """
+    try:
+        return from_plain(kind, json.loads(metadata["config"]))
+    except (KeyError, ValueError) as error:
+        refuse(
+            "checkpoint",
+            expected="one that holds the configuration of its network",
+            got=f"{checkpoint} ({error})",
+            remedy="It is damaged; train again or take another one.",
+        )

@@ -15,7 +15,7 @@ from metaphys._errors import check
 from metaphys._runs import Progress, RunDirectory, load_tree, read_metadata, save_tree
 from metaphys.training import _outer
 from metaphys.training._adaptation import squared_error
-from metaphys.training._config import Config
+from metaphys.training._config import Config, saved_config
 from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, linear_accuracy, sweep
 from metaphys.training._outer import Loop
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Problem, build
@@ -273,7 +273,7 @@ def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
         got=metadata.get("system"),
         remedy="This version knows no other system.",
     )
-    config = Config.from_json(json.loads(metadata["config"]))
+    config = saved_config(Config, metadata, path)
     problem = build(config)
     like = _outer.begin_meta(problem.initial, config.adapt_steps, 0).learned
     return config, problem, load_tree(path, like)
@@ -300,6 +300,8 @@ def adapt_unit(checkpoint: Path, unit: int, output: Path | None = None) -> dict[
         FileNotFoundError: `checkpoint` must be ...
     """
     check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
+    fits = output is None or not output.is_dir()
+    check(fits, "output", expected="a file, new or to be replaced", got=f"the directory {output}")
     config, problem, learned = load_model(checkpoint)
     torch.set_num_threads(config.threads)
     test = problem.data.test

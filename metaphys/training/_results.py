@@ -10,7 +10,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
-from metaphys.training._config import Config
+from metaphys.training._config import Config, Options, from_plain
 from metaphys.training._statistics import Method, methods
 
 ALIKE = ("seed", "threads", "data_root")
@@ -106,18 +106,22 @@ def read_run(path: Path) -> Run:
         got=f"{path}, where it has none",
         remedy="Delete it and run `metaphys meta-train` again.",
     )
-    stored = read_config(path)
-    _check_config(path, stored["config"])
-    curves, summary = read_json(path / "curves.json"), read_json(path / "summary.json")
-    _check_curves(path / "curves.json", curves)
+    config, environment = read_options(Config, path)
+    curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
     _check_sweeps(path / "summary.json", summary)
-    return Run(path, stored["config"], stored.get("environment", {}), rows, curves, summary)
+    return Run(path, config.to_json(), environment, rows, curves, summary)
 
 
-def _check_config(path: Path, config: dict[str, Any]) -> None:
+def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, Any]]:
+    """The configuration of a run and where it ran.
+
+    Raises:
+        ValueError: there is none, or one of another command.
+    """
+    stored = read_config(path)
     try:
-        Config.from_json(config)
-    except (TypeError, ValueError) as error:
+        return from_plain(kind, stored["config"]), stored.get("environment", {})
+    except ValueError as error:
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
 
 
@@ -135,7 +139,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_curves(path: Path, curves: Mapping[str, Any]) -> None:
+def read_curves(path: Path) -> dict[str, Any]:
+    """The learning curves of a run by phase: lists ``step`` and ``loss``, and what else there is.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    curves = read_json(path)
     for phase, curve in curves.items():
         parts = curve if isinstance(curve, dict) else {}
         steps, losses = parts.get("step"), parts.get("loss")
@@ -145,6 +155,7 @@ def _check_curves(path: Path, curves: Mapping[str, Any]) -> None:
             expected="of lists `step` and `loss`, equally long, for every phase",
             got=f"something else for {phase!r} in {path}",
         )
+    return curves
 
 
 def _check_sweeps(path: Path, summary: Mapping[str, Any]) -> None:

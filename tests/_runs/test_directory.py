@@ -193,6 +193,18 @@ def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
         RunDirectory(tmp_path, CONFIG, resume=True)
 
 
+def test_a_directory_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="`run_dir` must be a folder that can be made"):
+        RunDirectory(tmp_path / "file" / "run", CONFIG)
+
+
+def test_a_run_of_another_command_is_not_resumed(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match=r"same command and version.*methods"):
+        RunDirectory(tmp_path, {**CONFIG, "methods": ["maml"]}, resume=True)
+
+
 def test_a_run_is_neither_lost_nor_mixed_by_accident(tmp_path: Path) -> None:
     RunDirectory(tmp_path, CONFIG)
     with pytest.raises(FileExistsError, match="--resume, or delete it with --overwrite"):

@@ -18,6 +18,7 @@ import metaphys
 from metaphys._runs import Silent, load_tensors
 from metaphys.cli import main
 from metaphys.cli._failures import explain
+from metaphys.rl import Config as RLConfig
 from metaphys.training import RunDirectory, TrainConfig, read_metrics, train
 from metaphys.training.unit import _report
 from tests.training.runs import finished
@@ -308,6 +309,10 @@ def test_report_refuses_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "`run_dir` must be at least one" in failed(capsys, "report")
     assert "nowhere" in failed(capsys, "report", str(tmp_path / "nowhere"))
     assert "`output` must be" in failed(capsys, "report", str(run), "--output", "x.pdf")
+    RunDirectory(tmp_path / "rl", RLConfig().to_json())
+    assert "got one of rl" in failed(capsys, "report", str(tmp_path / "rl"))
+    both = failed(capsys, "report", str(run), str(tmp_path / "rl"))
+    assert "got runs of meta-train and of rl" in both
 
 
 def test_report_is_written_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -275,11 +275,17 @@ def test_model_of_another_system_or_kind_is_refused(tmp_path: Path) -> None:
         save_file({"x": torch.zeros(1)}, path, metadata)
         with pytest.raises(ValueError, match="checkpoint"):
             load_model(path)
-    config = json.dumps(TINY.to_json())
-    metadata = {"kind": "metaphys model", "system": "oscillators", "config": config}
-    save_file({"x": torch.zeros(1)}, path, metadata)
-    with pytest.raises(ValueError, match="checkpoint"):
-        load_model(path)
+    ours = {"kind": "metaphys model", "system": "oscillators"}
+    damaged = ({}, *({"config": text} for text in ("", "[]", '{"labels": "a"}', '{"labels": 0}')))
+    for metadata in (*damaged, {"config": json.dumps(TINY.to_json())}):
+        save_file({"x": torch.zeros(1)}, path, {**ours, **metadata})
+        with pytest.raises(ValueError, match="^`checkpoint`.*" + path.name):
+            load_model(path)
+
+
+def test_adapted_controls_go_to_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`output` must be a file, .*the directory"):
+        adapt_unit(tmp_path / "model.safetensors", 20_000, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys.training._config import from_plain
 
 CHOICES = {
     "system": ("plate", "circuit", "shg", "oscillators"),
@@ -170,13 +171,9 @@ class TrainConfig:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: an entry is unknown.
+            ValueError: an entry is unknown or of another kind.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        check(not unknown, "config.json", expected=f"entries among {sorted(known)}", got=unknown)
-        root = values.get("data_root")
-        return cls(**{**values, "data_root": None if root is None else Path(root)})
+        return from_plain(cls, values)
 
 
 QUICK_STEPS = 10

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
-from metaphys.training._results import read_json
+from metaphys.training._results import read_curves, read_json, read_options
 from metaphys.training.unit._config import TrainConfig
 
 NEEDED = ("confusion", "way", "physical_parameters", "digital_parameters", "judged", "looked_at")
@@ -36,21 +36,33 @@ def is_training(runs: Sequence[str | Path]) -> bool:
     """Whether the first of some runs is one of ``metaphys train``; the others must be, too.
 
     Raises:
-        ValueError: runs of both commands, or a damaged run.
+        ValueError: runs of two commands, of one without reports, or a damaged run.
     """
-    found = [
-        "rule" in read_config(Path(run))["config"]
+    found = {
+        _command(read_config(Path(run))["config"])
         for run in runs
         if (Path(run) / "config.json").is_file()
-    ]
+    }
     check(
-        len(set(found)) < 2,
+        len(found) < 2,
         "run_dir",
         expected="of one command",
-        got="runs of meta-train and of train",
+        got=f"runs of {' and of '.join(sorted(found))}",
         remedy="Write a report of each.",
     )
-    return any(found)
+    check(
+        "rl" not in found,
+        "run_dir",
+        expected="a run of meta-train or train",
+        got="one of rl",
+        remedy="Its figures are in summary.json, its pictures in pictures/.",
+    )
+    return found == {"train"}
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    """The command that takes such options."""
+    return "train" if "rule" in config else "rl" if "methods" in config else "meta-train"
 
 
 def read_trained(path: Path) -> TrainedRun:
@@ -60,11 +72,8 @@ def read_trained(path: Path) -> TrainedRun:
         FileNotFoundError: the directory holds no ``metrics.csv``.
         ValueError: a file in it is damaged.
     """
-    rows, stored = read_metrics(path / "metrics.csv"), read_config(path)
-    try:
-        config = TrainConfig.from_json(stored["config"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
+    rows = read_metrics(path / "metrics.csv")
+    config, environment = read_options(TrainConfig, path)
     check(
         config.rule in [row["method"] for row in rows],
         "metrics.csv",
@@ -72,7 +81,7 @@ def read_trained(path: Path) -> TrainedRun:
         got=path / "metrics.csv",
         remedy="Delete the run and train again.",
     )
-    curves, summary = read_json(path / "curves.json"), read_json(path / "summary.json")
+    curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
     missing = [name for name in NEEDED if name not in summary]
     check(not missing, "summary.json", expected=f"with {NEEDED}", got=f"{path} without {missing}")
-    return TrainedRun(path, config, stored.get("environment", {}), rows, curves, summary)
+    return TrainedRun(path, config, environment, rows, curves, summary)

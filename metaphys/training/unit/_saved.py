@@ -8,7 +8,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
-from metaphys.training._config import Config
+from metaphys.training._config import Config, saved_config
 from metaphys.training._experiment import save_model
 from metaphys.training._outer import begin_meta
 from metaphys.training._problem import Params
@@ -63,6 +63,6 @@ def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:
         got=f"{path}, which is something else",
         remedy="Take network.safetensors from a run directory.",
     )
-    config = TrainConfig.from_json(json.loads(metadata["config"]))
+    config = saved_config(TrainConfig, metadata, path)
     machine = build_machine(config)
     return config, machine, load_tree(path, machine.initial)

@@ -197,7 +197,7 @@ def learn(k, start=0.03):
 
 paths = {k: learn(k) for k in (1, 3, 10)}
 for k, path in paths.items():
-    print(f"{k:2d} inner steps: step size {path[-1][0]:.4f}, loss {path[-1][1]:.2e}")
+    print(f"k = {k:2d}: step size {path[-1][0]:.4f}, loss {path[-1][1]:.2e}")
 
 # %% [markdown]
 # The best step size depends on how many steps are taken. For one step it is
@@ -210,12 +210,12 @@ figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 rates = torch.linspace(0.02, 0.199, 400, dtype=torch.float64)
 for index, (k, path) in enumerate(paths.items()):
     colour = f"C{index}"
-    axes.plot(rates, formula(k, rates), color=colour, lw=1.5, label=f"{k} inner steps")
+    axes.plot(rates, formula(k, rates), color=colour, lw=1.5, label=f"k = {k}")
     axes.plot(*zip(*path), ".", color=colour, ms=4, alpha=0.5)
     axes.plot(*path[-1], "o", color=colour, ms=10, mfc="white", mew=2)
 axes.axvline(2 / 11, color="0.5", lw=1, ls="--")
 axes.text(2 / 11 - 0.001, 11, "2/11", ha="right", color="0.4")
-axes.set(yscale="log", ylim=(3e-3, 20), xlabel="step size", ylabel="loss after the inner steps")
+axes.set(yscale="log", ylim=(3e-3, 20), xlabel="step size", ylabel="loss after k inner steps")
 axes.legend(title="curves: the formula\ndots: the outer loop", loc="lower left")
 plt.show()
 

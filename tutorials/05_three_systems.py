@@ -44,10 +44,10 @@ from metaphys.physics import (
     TimeWindow,
 )
 
+torch.manual_seed(0)
 SHORT = "METAPHYS_SHORT" in os.environ  # a quick pass, as the tests take it
 UNITS = 2 if SHORT else 8
 IMAGES = 4 if SHORT else 64
-torch.manual_seed(0)
 
 # %% [markdown]
 # ## Three systems, one interface

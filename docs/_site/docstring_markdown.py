@@ -31,6 +31,7 @@ def to_markdown(text: str, path: str) -> str:
     """The docstring of the object at the dotted ``path``, as Markdown with Google's sections."""
     text = inspect.cleandoc(text)
     text = _BLOCK.sub(_block, text)
+    text = re.sub(r"(?<=\w)::$", ":", text, flags=re.M)  # its block is one in Markdown, too
     text = _TOGETHER.sub(_apart, text)
     text = re.sub(r"^( *)Example:$", r"\1Examples:", text, flags=re.M)
     return _ROLE.sub(lambda match: _role(match[1], match[2], path), text)

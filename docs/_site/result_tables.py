@@ -43,17 +43,22 @@ def section(name: str, found: dict[str, Any]) -> str:
     versions = [f"{key} {found[key]}" for key in ("torch", "commit") if key in found]
     if "seeds" in found:
         versions.append(f"seeds {', '.join(map(str, found['seeds']))}")
-    if "metric" in found:
-        lines += [f"Measured: {found['metric']}. ({'; '.join(versions)})", ""]
+    measured = f"Measured: {found['metric']}. " if "metric" in found else ""
+    if measured or versions:
+        lines += [f"{measured}({'; '.join(versions)})", ""]
     if "mean" in found:
         lines += _rows("", _values(found))
     else:  # a plain record of one run
-        rest = {key: value for key, value in found.items() if key != "experiment"}
+        shown = ("experiment", "command", "torch", "commit")
+        rest = {key: value for key, value in found.items() if key not in shown}
         lines += _rows("quantity", {key: _plain(value) for key, value in rest.items()})
     for key, title in _DIFFERENCES.items():
         if found.get(key):
             lines += _rows(title, {k: estimate(v) for k, v in found[key].items()})
     lines += [f"- {note}" for note in found.get("notes", [])]
+    for picture in sorted(RESULTS.glob(f"{name}*.svg")):
+        kind = picture.stem.removeprefix(name).strip("-") or "learning curves"
+        lines += ["", f"![{title[0].upper()}{title[1:]}: {kind}](results/{picture.name})", ""]
     text = RESULTS / f"{name}.md"
     if text.exists():
         lines += [f"[How it was done, and what else was seen](results/{text.name})", ""]

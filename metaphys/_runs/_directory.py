@@ -18,11 +18,11 @@ from metaphys._errors import check, refuse
 from metaphys._runs._checkpoint import load_tree, save_tree
 from metaphys._runs._environment import environment
 from metaphys._runs._metrics import METRICS
+from metaphys._runs._stored import KIND, read_config
 from metaphys._saving import write_atomically
 
 State = TypeVar("State")
 
-KIND = "metaphys run"
 FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
 FILES += ("model.safetensors", "network.safetensors", "checkpoints", "pictures")
 
@@ -85,10 +85,10 @@ class RunDirectory:
                 error=FileExistsError,
             )
         elif resume:
-            self._check_same_config(_read_run(stored))
+            self._check_same_config(read_config(self.path))
             return
         elif overwrite:
-            _read_run(stored)  # Refuses to delete what is no run of ours.
+            read_config(self.path)  # Refuses to delete what is no run of ours.
             self._clear()
         else:
             refuse(
@@ -216,37 +216,3 @@ def writable_or_refuse(folder: Path) -> None:
             got=f"{folder} ({error.strerror})",
             error=type(error),
         )
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"`run_dir` must hold a readable config.json, but got {path} ({error})."
-        ) from error
-    fits = isinstance(stored, dict) and stored.get("kind") == KIND
-    parts = (stored.get("config"), stored.get("environment", {})) if fits else (None,)
-    check(
-        all(isinstance(part, dict) for part in parts),
-        "run_dir",
-        expected="a directory that holds a run of metaphys",
-        got=f"{path.parent}, whose config.json is something else",
-        remedy="Choose another one.",
-    )
-    return stored
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The ``config.json`` of a run directory: keys ``config`` and ``environment``.
-
-    Raises:
-        ValueError: it is missing, damaged, or not of metaphys.
-
-    Example:
-        >>> import tempfile
-        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
-        >>> read_config(run.path)["config"]
-        {'seed': 0}
-    """
-    return _read_run(path / "config.json")

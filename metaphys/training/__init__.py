@@ -3,7 +3,8 @@
 from metaphys._runs import Progress, RunDirectory, read_config, read_metrics
 from metaphys.training._adaptation import adapt, cross_entropy, squared_error
 from metaphys.training._config import Config
-from metaphys.training._experiment import adapt_unit, load_model, meta_train, save_model
+from metaphys.training._experiment import meta_train
+from metaphys.training._model import adapt_unit, load_model, save_model
 from metaphys.training._problem import Problem, build
 from metaphys.training.recalibration import RecalibrationConfig, recalibrate
 from metaphys.training.unit import TrainConfig, load_network, train

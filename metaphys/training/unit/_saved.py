@@ -9,7 +9,7 @@ from typing import Any
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config, saved_config
-from metaphys.training._experiment import save_model
+from metaphys.training._model import save_model
 from metaphys.training._outer import begin_meta
 from metaphys.training._problem import Params
 from metaphys.training.unit._config import TrainConfig

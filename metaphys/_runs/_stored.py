@@ -1,0 +1,43 @@
+"""What a run directory says of its run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from metaphys._errors import check
+
+KIND = "metaphys run"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run directory: keys ``config`` and ``environment``.
+
+    Raises:
+        ValueError: it is missing, damaged, or not of metaphys.
+
+    Example:
+        >>> import tempfile
+        >>> from metaphys.training import RunDirectory
+        >>> run = RunDirectory(tempfile.mkdtemp(), {"seed": 0})
+        >>> read_config(run.path)["config"]
+        {'seed': 0}
+    """
+    file = path / "config.json"
+    try:
+        stored = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`run_dir` must hold a readable config.json, but got {file} ({error})."
+        ) from error
+    fits = isinstance(stored, dict) and stored.get("kind") == KIND
+    parts = (stored.get("config"), stored.get("environment", {})) if fits else (None,)
+    check(
+        all(isinstance(part, dict) for part in parts),
+        "run_dir",
+        expected="a directory that holds a run of metaphys",
+        got=f"{path}, whose config.json is something else",
+        remedy="Choose another one.",
+    )
+    return stored

@@ -90,7 +90,7 @@ def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "info, meta-train, train, adapt, report"),
+        ([], "info, meta-train, train, adapt, recalibrate, report"),
         (["nonsense"], "nonsense"),
         (["info", "extra"], "extra"),
         (["meta-train", "--labels", "many"], "--labels"),

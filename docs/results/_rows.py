@@ -1,0 +1,149 @@
+"""What the scripts of trained units share: training, judging, storing after each training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from metaphys.data import Split
+from metaphys.training._statistics import half_interval
+
+HERE = Path(__file__).parent
+
+
+def fit(
+    net: nn.Module,
+    data: Split,
+    *,
+    steps: int,
+    lr: float,
+    batch: int,
+    seed: int = 0,
+    smoothing: float = 0.0,
+    penalty: Callable[[], Tensor] | None = None,
+) -> None:
+    """Adam with a cosine to zero; the last step counts.
+
+    Args:
+        net: what is trained, where it runs at present.
+        data: samples; in another random order in every epoch.
+        steps: of the optimizer.
+        lr: the first step size.
+        batch: samples in a step.
+        seed: of the order.
+        smoothing: of the labels.
+        penalty: added to the loss, evaluated after the network.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    order = torch.empty(0, dtype=torch.int64)
+    for _ in range(steps):
+        if len(order) < batch:
+            order = torch.randperm(len(data), generator=generator)
+        index, order = order[:batch], order[batch:]
+        logits = net(data.inputs[index])
+        loss = cross_entropy(logits, data.targets[index], label_smoothing=smoothing)
+        loss = loss if penalty is None else loss + penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, data: Split) -> float:
+    """The fraction of samples whose largest logit is that of their class."""
+    classes = torch.cat([net(part).argmax(-1) for part in data.inputs.split(500)])
+    return round(float((classes == data.targets).double().mean()), 6)
+
+
+def linear(train: Split, test: Split) -> float:
+    """Accuracy of logistic regression on the same inputs."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=5000)
+    model.fit(train.inputs.numpy(), train.targets.numpy())
+    return round(float(model.score(test.inputs.numpy(), test.targets.numpy())), 6)
+
+
+def scaled(train: Split, test: Split, low: float, high: float) -> tuple[Split, Split]:
+    """Each feature as the training set's extremes make it ``low`` … ``high``; the test follows."""
+    least, most = train.inputs.min(0).values, train.inputs.max(0).values
+
+    def each(part: Split) -> Split:
+        unit = (part.inputs - least) / (most - least)
+        return Split(low + (high - low) * unit, part.targets)
+
+    return each(train), each(test)
+
+
+class Row:
+    """One experiment's file, written after each training: a killed script goes on where it was.
+
+    Args:
+        head: what does not depend on the runs: ``experiment``, ``command``, ``metric`` …; where the
+            stored one is another, the experiment begins anew.
+        main: the method whose accuracies are the result.
+        folder: where the file lies.
+    """
+
+    def __init__(self, head: dict[str, Any], main: str = "PAT", folder: Path = HERE) -> None:
+        self.head, self.main = head, main
+        self.path = folder / f"{head['experiment']}.json"
+        self.runs: list[dict[str, Any]] = []
+        if self.path.exists():
+            stored = json.loads(self.path.read_text())
+            if all(stored.get(key) == value for key, value in head.items()):
+                self.runs = stored["runs"]
+
+    def run(self, seed: int, split: int, train: Callable[[], dict[str, float]]) -> None:
+        """``train()`` gives accuracies by method; it is not called if they are stored already."""
+        if any((run["seed"], run["split"]) == (seed, split) for run in self.runs):
+            return
+        begin = time.perf_counter()
+        found = train()
+        seconds = round(time.perf_counter() - begin, 1)
+        run = {"seed": seed, "split": split, "accuracy": found, "seconds": seconds}
+        self.runs.append(run)
+        self.path.write_text(json.dumps(self.summary(), indent=2) + "\n")
+        print(json.dumps(run), flush=True)
+
+    def summary(self) -> dict[str, Any]:
+        """What is stored: the mean over splits for each seed, and of these the mean."""
+        seeds = sorted({run["seed"] for run in self.runs})
+        values = [self._mean(self.main, seed) for seed in seeds]
+        methods = dict.fromkeys(name for run in self.runs for name in run["accuracy"])
+        del methods[self.main]
+        return {
+            **self.head,
+            "commit": revision(),
+            "torch": torch.__version__,
+            "seeds": seeds,
+            "values": values,
+            "mean": round(sum(values) / len(values), 6),
+            "interval": half_interval(values),
+            "baselines": {name: self._mean(name) for name in methods},
+            "seconds": [sum(r["seconds"] for r in self.runs if r["seed"] == s) for s in seeds],
+            "runs": self.runs,
+        }
+
+    def _mean(self, method: str, seed: int | None = None) -> float:
+        runs = [run for run in self.runs if seed in (None, run["seed"])]
+        found = [run["accuracy"][method] for run in runs if method in run["accuracy"]]
+        return round(sum(found) / len(found), 6)
+
+
+def revision() -> str:
+    """The commit that a script runs at."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    asked = subprocess.run(command, capture_output=True, text=True, cwd=HERE, check=False)
+    return asked.stdout.strip() or "unknown"

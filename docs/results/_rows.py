@@ -99,6 +99,7 @@ class Row:
     def __init__(self, head: dict[str, Any], main: str = "PAT", folder: Path = HERE) -> None:
         self.head, self.main = head, main
         self.path = folder / f"{head['experiment']}.json"
+        self.commit = revision()
         self.runs: list[dict[str, Any]] = []
         if self.path.exists():
             stored = json.loads(self.path.read_text())
@@ -125,7 +126,7 @@ class Row:
         del methods[self.main]
         return {
             **self.head,
-            "commit": revision(),
+            "commit": self.commit,
             "torch": torch.__version__,
             "seeds": seeds,
             "values": values,

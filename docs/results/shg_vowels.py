@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def main() -> None:
     row = Row(head, folder=HERE)
     for split in range(chosen.splits):
         for seed in chosen.seed:
-            row.run(seed, split, lambda: train(chosen.root, seed, split))
+            row.run(seed, split, partial(train, chosen.root, seed, split))
 
 
 def notes(seeds: list[int]) -> list[str]:
@@ -140,7 +141,8 @@ def notes(seeds: list[int]) -> list[str]:
         f"Mismatch: {SPREAD}; depletion, which the twin leaves out; SNR {SNR:g} dB. "
         f"NRMSE of the twin by seed and layer: {errors}.",
         f"{STEPS} steps of {BATCH} samples in silico, then {STEPS_ON_UNIT} on the unit. A seed is "
-        f"a unit (from number {UNIT} on), first drives and noise. Formants are scaled by the training set alone.",
+        f"a unit (number {UNIT} + seed), first drives and noise. Formants are scaled by the "
+        "training set alone.",
         "Layers, rates and steps were chosen on splits with seeds from 1000 on.",
         "Published: 93 % by PAT, about 40 % in silico on the same device.",
     ]

@@ -29,6 +29,7 @@ def fit(
     seed: int = 0,
     smoothing: float = 0.0,
     penalty: Callable[[], Tensor] | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> None:
     """Adam with a cosine to zero; the last step counts.
 
@@ -41,6 +42,7 @@ def fit(
         seed: of the order.
         smoothing: of the labels.
         penalty: added to the loss, evaluated after the network.
+        augment: from the inputs of a batch and a source of numbers to other inputs.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=(0.9, 0.99))
@@ -50,7 +52,8 @@ def fit(
         if len(order) < batch:
             order = torch.randperm(len(data), generator=generator)
         index, order = order[:batch], order[batch:]
-        logits = net(data.inputs[index])
+        inputs = data.inputs[index]
+        logits = net(inputs if augment is None else augment(inputs, generator))
         loss = cross_entropy(logits, data.targets[index], label_smoothing=smoothing)
         loss = loss if penalty is None else loss + penalty()
         optimizer.zero_grad()

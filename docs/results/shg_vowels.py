@@ -17,7 +17,7 @@ import torch
 from _rows import HERE, Row, accuracy, fit, linear, scaled
 from _stack import Stack
 
-from metaphys.data import vowels
+from metaphys.data import Dataset, vowels
 from metaphys.nn import run_on
 from metaphys.physics import (
     SHG,
@@ -79,15 +79,13 @@ def gaps(seed: int) -> list[float]:
     return [round(nrmse(TWIN(drives, {}), each.measure(drives, {})), 3) for each in unit(seed)]
 
 
-def train(root: Path, seed: int, split: int, short: bool = False) -> dict[str, float]:
+def train(data: Dataset, seed: int, split: int) -> dict[str, float]:
     """Accuracies of one split on one unit, by method."""
-    data = vowels(root, seed=split, dtype=torch.float32)
     known, test = scaled(data.train, data.test, 0.0, 1.0)
-    first, second = (2, 2) if short else (STEPS, STEPS_ON_UNIT)
     given: dict[str, Any] = {"batch": BATCH, "smoothing": SMOOTHING}
     wire, net = network(Wire(TWIN.ports), seed), network(TWIN, seed)
-    fit(wire, known, steps=first, lr=LR, **given)
-    fit(net, known, steps=first, lr=LR, **given)
+    fit(wire, known, steps=STEPS, lr=LR, **given)
+    fit(net, known, steps=STEPS, lr=LR, **given)
     start = {name: value.clone() for name, value in net.state_dict().items()}
     found = {
         "linear classifier": linear(known, test),
@@ -103,7 +101,7 @@ def train(root: Path, seed: int, split: int, short: bool = False) -> dict[str, f
         net.load_state_dict(start)
         with run_on(net, *map(PhysicsAware, devices, models)):
             found["in silico, moved to the unit"] = accuracy(net, test)
-            fit(net, known, steps=second, lr=LR_ON_UNIT, **given)
+            fit(net, known, steps=STEPS_ON_UNIT, lr=LR_ON_UNIT, **given)
             found[method] = accuracy(net, test)
     return found
 
@@ -131,7 +129,8 @@ def main() -> None:
     row = Row(head, folder=HERE)
     for split in range(chosen.splits):
         for seed in chosen.seed:
-            row.run(seed, split, partial(train, chosen.root, seed, split))
+            data = vowels(chosen.root, seed=split, dtype=torch.float32)
+            row.run(seed, split, partial(train, data, seed, split))
 
 
 def notes(seeds: list[int]) -> list[str]:

@@ -1,0 +1,133 @@
+"""The scripts that train units: short runs of each, and what they share."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import result_tables
+import torch
+
+from metaphys.data import Dataset, Split
+from metaphys.physics import SimulatedDevice
+
+SHARED = ("_rows", "_stack")
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Any]:
+    """From a script's name to its module, its neighbours importable as when it is run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(result_tables.RESULTS))
+        torch.set_default_dtype(torch.float32)
+        yield importlib.import_module
+
+
+@pytest.fixture(autouse=True)
+def precision() -> None:
+    torch.set_default_dtype(torch.float32)  # what a script has; the laboratory puts it back
+
+
+def split(count: int, features: int, classes: int, seed: int) -> Split:
+    """Samples around one centre for each class."""
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(count) % classes
+    noise = 0.05 * torch.rand(count, features, generator=generator)
+    return Split(
+        (targets.unsqueeze(-1) + torch.arange(features)) % classes / classes + noise, targets
+    )
+
+
+def problem(features: int, classes: int) -> Dataset:
+    parts = [split(n, features, classes, seed) for seed, n in enumerate((40, 10, 20))]
+    return Dataset("made up", classes, (features,), *parts, linear_accuracy=None, source="")
+
+
+def test_the_test_set_does_not_move_the_scale(script: Any) -> None:
+    rows = script("_rows")
+    train = Split(torch.tensor([[0.0, 10.0], [2.0, 30.0]]), torch.tensor([0, 1]))
+    known, test = rows.scaled(
+        train, Split(torch.tensor([[4.0, 20.0]]), torch.tensor([0])), -1.0, 1.0
+    )
+    assert known.inputs.tolist() == [[-1.0, -1.0], [1.0, 1.0]]
+    assert test.inputs.tolist() == [[3.0, 0.0]]
+
+
+def test_a_killed_script_goes_on_where_it_was(script: Any, tmp_path: Path) -> None:
+    rows = script("_rows")
+    asked: list[int] = []
+
+    def train(seed: int) -> dict[str, float]:
+        asked.append(seed)
+        return {"in silico": 0.5, "PAT": 0.8 + 0.1 * seed}
+
+    head = {"experiment": "some", "command": "python some.py"}
+    for seeds in ((0,), (0, 1)):
+        row = rows.Row(head, folder=tmp_path)
+        for seed in seeds:
+            row.run(seed, 0, lambda seed=seed: train(seed))
+    assert asked == [0, 1]
+    stored = json.loads((tmp_path / "some.json").read_text())
+    assert stored["values"] == [0.8, 0.9]
+    assert stored["mean"] == pytest.approx(0.85)
+    assert stored["baselines"] == {"in silico": 0.5}
+    # Another experiment is not mixed with it.
+    other = rows.Row({**head, "command": "python some.py --other"}, folder=tmp_path)
+    assert other.runs == []
+
+
+def test_a_network_descends_on_a_wire(script: Any) -> None:
+    """Element by element alone: a class sees one feature, which is what physics has to mix."""
+    stack, wire = script("_stack"), script("metaphys.training.unit._wire")
+    ports = script("metaphys.physics").Ports(6, {}, 6)
+    given: dict[str, Any] = {"layers": 2, "limits": (-1.0, 1.0), "spread": 0.3, "power": False}
+    net = stack.Stack(
+        wire.Wire(ports),
+        torch.arange(6) % 3,
+        (0, 4),
+        **given,
+        generator=torch.Generator().manual_seed(0),
+    )
+    features = torch.rand(3, requires_grad=True)
+    for index, seen in enumerate((0, 1)):
+        (grad,) = torch.autograd.grad(net(features)[index], features)
+        assert [place for place, value in enumerate(grad.tolist()) if value] in ([], [seen])
+    assert net.counted() == (12, 6 + 12 + 2)
+
+
+SHORT = {"STEPS": 2, "STEPS_ON_UNIT": 2, "BATCH": 8}
+
+
+def test_shg_on_vowels_runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("shg_vowels")
+    for name, value in SHORT.items():
+        monkeypatch.setattr(module, name, value)
+    found = module.train(problem(12, 7), seed=0, split=0)
+    assert {"PAT", "exact gradient, split 0", "in silico", "physics removed"} <= set(found)
+    assert all(0 <= value <= 1 for value in found.values())
+    assert all(0 < gap < 1 for gap in module.gaps(0))
+
+
+def test_circuits_on_vowels_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("spice_vowels")
+    for name, value in {**SHORT, "in_ngspice": SimulatedDevice}.items():
+        monkeypatch.setattr(module, name, value)
+    found = module.train(problem(12, 7), seed=1, split=1)
+    assert {"PAT", "in silico, moved to the unit", "physics removed"} <= set(found)
+    assert not math.isnan(sum(found.values()))
+
+
+def test_shg_on_images_runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("shg_mnist")
+    for name, value in {"BATCH": 20, "EPOCHS": 1, "EPOCHS_ON_UNIT": 1}.items():
+        monkeypatch.setattr(module, name, value)
+    data = problem((2 * module.SIDE) ** 2, 10)
+    found = module.train(data, seed=0, exact=True)
+    assert {"PAT", "exact gradient", "identity for SHG", "squares for SHG"} <= set(found)
+    physical, digital = module.Sandwich(module.TWIN, 0).counted()
+    assert digital <= 30_000 < 30_000 + physical

@@ -136,13 +136,15 @@ class Row:
             "mean": round(sum(values) / len(values), 6),
             "interval": half_interval(values),
             "baselines": {name: self._mean(name) for name in methods},
-            "seconds": [sum(r["seconds"] for r in self.runs if r["seed"] == s) for s in seeds],
+            "seconds": [round(sum(self._of(seed, "seconds"))) for seed in seeds],
             "runs": self.runs,
         }
 
+    def _of(self, seed: int | None, key: str) -> list[Any]:
+        return [run[key] for run in self.runs if seed in (None, run["seed"])]
+
     def _mean(self, method: str, seed: int | None = None) -> float:
-        runs = [run for run in self.runs if seed in (None, run["seed"])]
-        found = [run["accuracy"][method] for run in runs if method in run["accuracy"]]
+        found = [of[method] for of in self._of(seed, "accuracy") if method in of]
         return round(sum(found) / len(found), 6)
 
 

@@ -91,6 +91,9 @@ def _values(found: dict[str, Any]) -> dict[str, str]:
     published = found.get("published") or {}
     if isinstance(published, dict):
         values |= {f"{name} (published)": estimate(value) for name, value in published.items()}
+    for kind in ("physical", "digital"):
+        if f"{kind}_parameters" in found:
+            values[f"{kind} parameters"] = str(found[f"{kind}_parameters"])
     return values
 
 

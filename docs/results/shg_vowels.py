@@ -93,7 +93,7 @@ def train(data: Dataset, seed: int, split: int) -> dict[str, float]:
         "in silico": accuracy(net, test),
     }
     bare, sigma = unit(seed), net.deviation * 10 ** (-SNR / 20)
-    twins = {"PAT": [TWIN] * LAYERS}
+    twins: dict[str, list[System]] = {"PAT": [TWIN] * LAYERS}
     if split < EXACT:
         twins["exact gradient, split 0"] = [each.system for each in bare]
     for method, models in twins.items():

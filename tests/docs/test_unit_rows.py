@@ -127,7 +127,8 @@ def test_shg_on_images_runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in {"BATCH": 20, "EPOCHS": 1, "EPOCHS_ON_UNIT": 1}.items():
         monkeypatch.setattr(module, name, value)
     data = problem((2 * module.SIDE) ** 2, 10)
-    found = module.train(data, seed=0)
+    training = module.Training(data)
+    found = training(0) | training.exact(0)
     assert {"PAT", "exact gradient, seed 0", "identity for SHG", "squares for SHG"} <= set(found)
     physical, digital = module.Sandwich(module.TWIN, 0).counted()
     assert digital <= 30_000 < 30_000 + physical

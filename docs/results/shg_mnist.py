@@ -2,8 +2,8 @@
 
 Run as ``python docs/results/shg_mnist.py MNIST`` with the folder of MNIST's four files. The network
 is trained in silico, on the thin crystal, and then on a unit by physics-aware training, with the
-thin crystal, calibrated with a few measurements of the unit, as the twin. Beside it stand the same layers with the crystal replaced by the identity
-and by a square of each level.
+thin crystal, calibrated with a few measurements of the unit, as the twin. Beside it stand the same
+layers with the crystal replaced by the identity and by a square of each level.
 """
 
 from __future__ import annotations

@@ -151,6 +151,25 @@ def test_reading_a_value_would_be_seen():
         torch.ones(1, device="meta").to("cpu", non_blocking=True)
 
 
+def _learned(value):
+    """Every number but 0 as a tensor on the device that requires a gradient."""
+    if type(value) is float and value:
+        return torch.tensor(value, device="meta", requires_grad=True)
+    return tuple(map(_learned, value)) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_learned_numbers_are_used_where_they_are(name):
+    rule = RULES[name]()
+    rule = metaphys.Rule(rule.core, {name: _learned(value) for name, value in rule.hyper.items()})
+    params = [torch.ones(3, 2, device="meta"), torch.ones(2, device="meta")]
+    state = rule.init(params)
+    with NoReading():
+        for _ in range(2):
+            updates, state = rule.update(_loss_gradients(params), state, params)
+    assert all(u.requires_grad and u.device.type == "meta" for u in updates)
+
+
 # Whatever torch's default device is ---------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from metaphys._typing import Scalar, Tensors
 from metaphys.ops._checks import check_lists
 from metaphys.ops._fused import Config, Flat, Kernel, fresh, register_derivative, written
 from metaphys.ops._library import LIBRARY
-from metaphys.ops._math import cast
+from metaphys.ops._math import as_double, beside, cast
 
 _HYPER = "float momentum, float dampening, bool nesterov, float scale"
 LIBRARY.define(
@@ -40,8 +40,9 @@ def _kept(dampening: Scalar, count: torch.Tensor) -> Sequence[Scalar]:
     """How much of the gradient enters each leaf's trace."""
     if isinstance(dampening, (float, int)) and dampening == 0:
         return [1.0] * len(count)
-    first = (count <= 1).to(torch.float64)
-    return (1.0 - (1.0 - first) * dampening).unbind(0)
+    rate = as_double(dampening, count.device)
+    later = (beside(rate, count) > 1).to(torch.float64)
+    return (1.0 - later * rate).unbind(0)
 
 
 def sgd_reference(

@@ -78,6 +78,8 @@ def choose_state(flags: torch.Tensor, new: Any, old: Any) -> Any:
         new: a state.
         old: another one of the same kind. What belongs to all leaves follows the first flag.
     """
+    if not len(flags):
+        return new
     single = flags.unbind(0)
 
     def chosen(after: Any, before: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 
 from metaphys._typing import Hyper, Scalar, Tree
 from metaphys.ops._leafwise import LeafOperator, Numbers
+from metaphys.ops._math import as_double, beside
 from metaphys.ops.leaves import ADAGRAD as ADAGRAD_LEAF
 from metaphys.optim._fused import Fused
 from metaphys.optim._leafwise import Moments
@@ -35,8 +36,9 @@ class _Adagrad(Fused):
         return (hyper["initial_accumulator_value"],)
 
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
-        before = (count - 1).to(torch.float64)
-        return ((1.0 / (1.0 + before * hyper["lr_decay"])).unbind(0),)
+        decay = as_double(hyper["lr_decay"], count.device)
+        before = (beside(decay, count) - 1).to(torch.float64)
+        return ((1.0 / (1.0 + before * decay)).unbind(0),)
 
     def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
         return ADAGRAD_LEAF

@@ -10,6 +10,7 @@ import io
 import pickle
 
 import hypothesis.strategies as st
+import optree
 import pytest
 import torch
 from hypothesis import given, settings
@@ -148,6 +149,31 @@ def test_a_chain_of_parts_is_the_whole(lr, momentum, damp, decay):
     for part, whole in parts.values():
         found = functional(chain(part, transform.scale(-lr)), params, grads)
         torch.testing.assert_close(found, functional(whole, params, grads), rtol=1e-9, atol=1e-11)
+
+
+EMPTY = {
+    "list": ([], []),
+    "dict": ({}, {}),
+    "only None": ({"a": None}, {"a": None}),
+    "no entries": ([torch.zeros(0, 3), torch.ones(2)], [torch.zeros(0, 3), torch.ones(2)]),
+    "no gradient": ([torch.ones(2), torch.ones(3)], [None, None]),
+}
+
+
+@composed
+@pytest.mark.parametrize("empty", EMPTY)
+def test_where_there_is_little_or_nothing_to_step(name, empty):
+    params, grads = EMPTY[empty]
+    rule, end = COMPOSED[name](), params
+    state = rule.init(params)
+    for _ in range(3):
+        updates, state = rule.update(grads, state, end)
+        end = metaphys.apply_updates(end, updates, inplace=False)
+    assert optree.tree_structure(end) == optree.tree_structure(params)
+    shapes = [[leaf.shape for leaf in optree.tree_leaves(tree)] for tree in (end, params)]
+    assert shapes[0] == shapes[1]
+    if empty == "no gradient":
+        assert all(torch.equal(a, b) for a, b in zip(end, params))
 
 
 # Derivatives --------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def device_at(place: str, unit: int, noise: float) -> Device:
         ValueError: there is no such device.
         TypeError: it is none.
     """
+    check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
     if place in BUILT_IN:
         system, spread = BUILT_IN[place]()
         return Population(system, spread, noise=noise).unit(unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,11 @@ class Config:
             check(value >= 0, name, expected=">= 0", got=value)
         for name in ("coupling_spread", "gain_spread", "tolerance", "noise"):
             value = getattr(self, name)
-            check(value >= 0, name, expected=">= 0", got=value)
+            check(0 <= value < math.inf, name, expected=">= 0 and finite", got=value)
         for name in ("meta_lr", "rate_lr"):
             value = getattr(self, name)
-            check(value > 0, name, expected="> 0", got=value)
-        check(self.gain > -1, "gain", expected="> -1", got=self.gain)
+            check(0 < value < math.inf, name, expected="> 0 and finite", got=value)
+        check(-1 < self.gain < math.inf, "gain", expected="> -1 and finite", got=self.gain)
         known = {"system": ("oscillators",), "data": ("digits", "mnist")}
         for name, choices in known.items():
             value = getattr(self, name)

@@ -80,4 +80,5 @@ def test_what_is_no_device_is_refused_by_name(
     assert "a Device, or a function" in failed(capsys, f"{mine}:number", *run)
     assert "can be imported" in failed(capsys, "metaphys_no_such_module:x", *run)
     assert "`low` must be" in failed(capsys, "plate", "--low", "2", *run)
+    assert "`unit` must be a seed" in failed(capsys, "plate", "--unit", "-1", *run)
     assert not (tmp_path / "run").exists()

@@ -122,8 +122,8 @@ def test_nonsense_is_named(
     ("arguments", "message"),
     [
         (["--labels", "0"], "`labels` must be >= 1, but got 0."),
-        (["--meta-lr", "-1"], "`meta_lr` must be > 0, but got -1.0."),
-        (["--meta-lr", "nan"], "`meta_lr` must be > 0, but got nan."),
+        (["--meta-lr", "-1"], "`meta_lr` must be > 0 and finite, but got -1.0."),
+        (["--meta-lr", "nan"], "`meta_lr` must be > 0 and finite, but got nan."),
         (["--labels", "5000"], "`labels` must be at most 1078"),
         (["--pool", "3"], "`pool` must be a divisor"),
         (["--data", "mnist"], "root` must be"),
@@ -165,7 +165,8 @@ def test_train_refuses_before_it_makes_a_directory(
     [
         (["--methods", "sarsa"], "`methods` must be names among"),
         (["--tasks", "-3"], "`tasks` must be >= 1, but got -3."),
-        (["--seed", "-1"], "`seed` must be >= 0, but got -1."),
+        (["--seed", "-1"], "`seed` must be from 0 to 2**62 - 1, but got -1."),
+        (["--seed", f"{2**70}"], "`seed` must be from 0 to 2**62 - 1"),
         (["--resume", "--overwrite"], "`resume` must be given without --overwrite"),
     ],
 )

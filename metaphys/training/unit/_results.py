@@ -51,18 +51,19 @@ def is_training(runs: Sequence[str | Path]) -> bool:
         remedy="Write a report of each.",
     )
     check(
-        "rl" not in found,
+        found <= {"train", "meta-train"},
         "run_dir",
         expected="a run of meta-train or train",
-        got="one of rl",
-        remedy="Its figures are in summary.json, its pictures in pictures/.",
+        got=f"one of {''.join(found)}",
+        remedy="Its figures are in its directory already, in metrics.csv and summary.json.",
     )
     return found == {"train"}
 
 
 def _command(config: Mapping[str, Any]) -> str:
     """The command that takes such options."""
-    return "train" if "rule" in config else "rl" if "methods" in config else "meta-train"
+    known = {"rule": "train", "methods": "rl", "budgets": "recalibrate"}
+    return next((command for name, command in known.items() if name in config), "meta-train")
 
 
 def read_trained(path: Path) -> TrainedRun:

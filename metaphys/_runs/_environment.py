@@ -18,7 +18,7 @@ from metaphys import ops
 def environment() -> dict[str, Any]:
     """What a figure depends on beside the configuration."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "revision": _revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -28,6 +28,11 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _program(path: Path) -> list[str]:
+    """What was typed: a script, or ``python -m`` and a package."""
+    return ["python", "-m", "metaphys.cli"] if path.name == "__main__.py" else [path.name]
 
 
 def _revision() -> str:

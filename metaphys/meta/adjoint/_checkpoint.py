@@ -6,16 +6,12 @@ with sublinear memory cost", arXiv 1604.06174, Section 3: segments of √k steps
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
-from torch import Tensor
-
-from metaphys.meta._loop import Flat, Inputs, Loop, Outputs
+from metaphys.meta._loop import Inputs, Loop, Outputs
 from metaphys.meta.adjoint._base import Adjoint
-from metaphys.meta.adjoint._segments import Segment, check_every, floats, of_some, run_in_segments
+from metaphys.meta.adjoint._segments import check_every, pull, run_in_segments
 
 
 @final
@@ -24,12 +20,9 @@ class Checkpoint(Adjoint):
     """Keep parameters and state every ``every`` steps, and recompute the steps between.
 
     Exact, and the same under ``torch.func`` and ``vmap``. Memory: k/every states and the graph of
-    ``every`` steps; time: one more forward pass. Derivatives of second order are right; they keep
-    the graph of the first-order pass. In forward mode it is :class:`Full`.
-
-    The memory is saved by ``backward`` and ``torch.autograd.grad``, around ``vmap`` too.
-    ``torch.func.grad`` asks for a graph of the backward pass and keeps it until it returns: right,
-    but no smaller than :class:`Full`.
+    ``every`` steps; time: one more forward pass. Memory is saved by ``torch.autograd.grad`` and
+    ``torch.func.grad`` alike, around ``vmap`` too. Derivatives of second order are right, and run
+    the segments once more. In forward mode it is :class:`Full`.
 
     Args:
         every: steps in a segment; ``None`` for √k.
@@ -53,11 +46,4 @@ class Checkpoint(Adjoint):
         check_every(self.every)
 
     def run(self, loop: Loop, inputs: Inputs) -> Outputs:
-        return run_in_segments(loop, inputs, self.every, _pull, "Checkpoint()")
-
-
-def _pull(segment: Segment, tensors: Flat, cotangents: Flat, wanted: list[int]) -> Sequence[Tensor]:
-    function = of_some(segment.run, tensors, wanted)
-    with segment.recording.replay():
-        pullback = torch.func.vjp(function, *(tensors[index] for index in wanted))[1]
-    return pullback(tuple(cotangents[index] for index in floats(cotangents)))
+        return run_in_segments(loop, inputs, self.every, pull, "Checkpoint()")

@@ -33,8 +33,7 @@ class Mixed(Adjoint):
     those between recomputed; but of a step's activations there is only what one gradient and its
     directional derivative need. For nets whose activations dominate. The loss has to have
     forward-mode derivatives (torch says which operator has none). Derivatives of second order are
-    right; they keep the graph of the first-order pass. In forward mode it is :class:`Full`. What
-    :class:`Checkpoint` says of ``torch.func.grad`` holds here too.
+    those of :class:`Checkpoint`. In forward mode it is :class:`Full`.
 
     Args:
         every: steps in a segment; ``None`` for √k.

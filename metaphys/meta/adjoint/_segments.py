@@ -80,10 +80,57 @@ class _Apply(torch.autograd.Function):
         needed = ctx.needs_input_grad[1:]
         wanted = [i for i, t in enumerate(tensors) if needed[i] and t.is_floating_point()]
         result: list[Tensor | None] = [None] * len(tensors)
-        found = ctx.segment.pull(ctx.segment, tensors, cotangents, wanted)
+        found = _Pull.apply(ctx.segment, tuple(wanted), *tensors, *cotangents)
         for index, cotangent in zip(wanted, found):
             result[index] = cotangent
         return None, *result
+
+
+class _Pull(torch.autograd.Function):
+    """The pullback of a segment, which keeps its arguments alone until its own is asked for.
+
+    ``torch.func.grad`` differentiates with ``create_graph``: a pullback that autograd sees through
+    would keep the graphs of all segments until it returns.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(segment: Segment, wanted: tuple[int, ...], *given: Tensor) -> Flat:
+        known = {id(tensor) for tensor in given}
+        found = _pulled(segment.pull, segment, wanted, given)
+        return tuple(t.clone() if id(t) in known else t for t in found)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Flat) -> None:
+        ctx.segment, ctx.wanted = inputs[:2]
+        ctx.save_for_backward(*inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        given = ctx.saved_tensors
+        places = [place for place in floats(given) if ctx.needs_input_grad[2 + place]]
+        function = of_some(lambda each: _pulled(pull, ctx.segment, ctx.wanted, each), given, places)
+        pullback = torch.func.vjp(function, *(given[place] for place in places))[1]
+        result: list[Tensor | None] = [None] * len(given)
+        for place, cotangent in zip(places, pullback(cotangents)):
+            result[place] = cotangent
+        return None, None, *result
+
+
+def pull(segment: Segment, tensors: Flat, cotangents: Flat, wanted: list[int]) -> Sequence[Tensor]:
+    """By the graph of the segment, run again: differentiable to any order."""
+    function = of_some(segment.run, tensors, wanted)
+    with segment.recording.replay():
+        pullback = torch.func.vjp(function, *(tensors[index] for index in wanted))[1]
+    return pullback(tuple(cotangents[index] for index in floats(cotangents)))
+
+
+def _pulled(pull: Pull, segment: Segment, wanted: tuple[int, ...], given: Sequence[Tensor]) -> Flat:
+    """The cotangents of ``wanted``, from the arguments and the cotangents of the outputs."""
+    count = sum(segment.sizes)
+    tensors, cotangents = tuple(given[:count]), tuple(given[count:])
+    return tuple(pull(segment, tensors, cotangents, list(wanted)))
 
 
 def run_in_segments(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad, jacfwd, jacrev, vmap
 
 import metaphys
+from helpers.memory import PeakMemory
 from metaphys.meta.adjoint import Checkpoint, Forward, Full, Mixed, OneStep, Truncated
 from metaphys.physics import OscillatorArray, PhysicsAware, SimulatedDevice, WithNoise
 from tests.tables import ONE_OF_EACH, RULES, slope
@@ -484,3 +485,28 @@ def test_only_the_segments_are_kept():
         return nodes(metaphys.unroll(loss, rule, start, steps=25, adjoint=adjoint).params)
 
     assert size(Checkpoint()) == size(Mixed()) <= 6 < size(Full()) / 50
+
+
+@pytest.mark.parametrize("way", ["autograd", "func", "create_graph"])
+def test_memory_is_saved_whoever_asks(way):
+    x = torch.randn(128, 8)
+
+    def peak(adjoint):
+        def end(start):
+            def loss(p, _):
+                return torch.tanh(torch.tanh(x @ p) @ p).square().mean()
+
+            rule = metaphys.adam(lr=0.1)
+            return metaphys.unroll(loss, rule, start, steps=25, adjoint=adjoint).params.sum()
+
+        start = torch.randn(8, 8, requires_grad=True)
+        with PeakMemory() as memory:
+            if way == "func":
+                grad(end)(start.detach())
+            else:
+                torch.autograd.grad(end(start), start, create_graph=way == "create_graph")
+        return memory.peak
+
+    full = peak(Full())
+    assert peak(Checkpoint()) < 0.4 * full
+    assert peak(Mixed()) < 0.2 * full

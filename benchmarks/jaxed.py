@@ -76,15 +76,26 @@ def two_updates(rule: str, hyper: dict[str, float], count: int, size: int) -> Ru
     return _started(jax, pulled, grads, cotangents)
 
 
-def meta_gradient(optimizer: str, sizes: tuple[int, ...], steps: int) -> Run:
-    """The gradient by the start of a tanh MLP's loss after some steps of optax's rule."""
+def meta_gradient(
+    optimizer: str, sizes: tuple[int, ...], steps: int, scanned: bool = False, tasks: int = 0
+) -> Run:
+    """The gradient by the start of a tanh MLP's loss after some steps of optax's rule.
+
+    Args:
+        optimizer: the name of the meta-optimizer that does the same.
+        sizes: of the layers.
+        steps: of the inner loop.
+        scanned: loop by ``lax.scan`` with a checkpoint around each step, not by unrolling.
+        tasks: how many tasks are mapped by ``vmap``; none by default.
+    """
     jax, optax = _modules()
     rule = {"MetaSGD": optax.sgd, "MetaAdam": optax.adam}[optimizer](1e-2)
     params = [
         (_normal(jax, a, b) / a**0.5, _normal(jax, b) / a**0.5)
         for a, b in itertools.pairwise(sizes)
     ]
-    x, y = _normal(jax, 64, sizes[0]), _normal(jax, 64, sizes[-1])
+    many = (tasks,) if tasks else ()
+    x, y = _normal(jax, *many, 64, sizes[0]), _normal(jax, *many, 64, sizes[-1])
 
     def loss(params: Any, x: Any, y: Any) -> Any:
         *hidden, (weight, bias) = params
@@ -93,10 +104,20 @@ def meta_gradient(optimizer: str, sizes: tuple[int, ...], steps: int) -> Run:
         return ((x @ weight + bias - y) ** 2).mean()
 
     def after(params: Any, x: Any, y: Any) -> Any:
-        state = rule.init(params)
-        for _ in range(steps):
+        def step(carry: Any, _: Any) -> tuple[Any, None]:
+            params, state = carry
             updates, state = rule.update(jax.grad(loss)(params, x, y), state, params)
-            params = optax.apply_updates(params, updates)
-        return loss(params, x, y)
+            return (optax.apply_updates(params, updates), state), None
 
-    return _started(jax, jax.grad(after), params, x, y)
+        carry = params, rule.init(params)
+        if scanned:
+            carry, _ = jax.lax.scan(jax.checkpoint(step), carry, length=steps)
+        else:
+            for _ in range(steps):
+                carry, _ = step(carry, None)
+        return loss(carry[0], x, y)
+
+    def mean(params: Any, x: Any, y: Any) -> Any:
+        return jax.vmap(after, in_axes=(None, 0, 0))(params, x, y).mean()
+
+    return _started(jax, jax.grad(mean if tasks else after), params, x, y)

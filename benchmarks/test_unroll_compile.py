@@ -1,8 +1,8 @@
-"""What ``compile`` of an unroll costs once, and what it saves at every call.
+"""What ``compile`` of an unroll costs once, and what it saves at every call, beside the peers.
 
 Each case runs in a process of its own with an empty cache of Inductor, and then in a second one
 that finds the first one's: Adam steps on a batch of 64 and the gradient of a loss after them by
-the start. Eager and compiled calls alternate, so that both see the same machine.
+the start. Calls of all peers alternate, so that all see the same machine, on one core.
 
 ``python benchmarks/test_unroll_compile.py docs/results/compiled-unrolls`` measures all cases (half
 an hour), stores them, each as soon as it is done, and writes the page of them.
@@ -13,87 +13,161 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-NETS = {"0.7k": (10, 32, 10), "33k": (64, 128, 128, 64)}
+NETS = {"0.7k": (10, 32, 10), "33k": (64, 128, 128, 64), "0.8M": (256, 512, 512, 512, 256)}
 CASES = (
     ("0.7k", 5, "step"),
-    ("0.7k", 5, "scan"),
-    ("0.7k", 5, "graph"),
-    ("33k", 5, "step"),
-    ("0.7k", 300, "scan"),
     ("0.7k", 300, "step"),
-    ("33k", 5, "scan"),
-    ("33k", 5, "graph"),
+    ("33k", 5, "step"),
+    ("0.8M", 5, "step"),
+    ("0.7k 32 tasks", 5, "step"),
+    ("33k", 300, "step"),
+    ("0.7k", 5, "graph"),
 )
+ROUNDS = {"0.7k": 100, "33k": 30, "0.8M": 7}
+Run = Callable[[], object]
 
 
-def measure(net: str, steps: int, mode: str) -> dict[str, Any]:
-    """Seconds of the first compiled call, and milliseconds of later ones and of eager ones."""
+class Problem:
+    """A tanh MLP, and the meta-gradient of some Adam steps on it.
+
+    Args:
+        case: the net, and for mapped tasks their number.
+        steps: of the inner loop.
+    """
+
+    def __init__(self, case: str, steps: int) -> None:
+        import torch
+
+        self.net, _, tasks = case.partition(" ")
+        self.steps, self.tasks = steps, int(tasks.split()[0]) if tasks else 0
+        self.sizes, many = NETS[self.net], (self.tasks,) if self.tasks else ()
+        self.x = torch.randn(*many, 64, self.sizes[0])
+        self.y = torch.randn(*many, 64, self.sizes[-1])
+        self.start = [
+            ((torch.randn(a, b) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True))
+            for a, b in itertools.pairwise(self.sizes)
+        ]
+
+    def ours(self, compile: Any) -> Run:
+        """By ``unroll``."""
+        import torch
+
+        import metaphys
+
+        rule, leaves = metaphys.adam(lr=1e-2), [t for pair in self.start for t in pair]
+
+        def loss(params: Any, data: Any) -> torch.Tensor:
+            out, y = data
+            *hidden, (weight, bias) = params
+            for w, b in hidden:
+                out = torch.tanh(torch.addmm(b, out, w))
+            return ((torch.addmm(bias, out, weight) - y) ** 2).mean()
+
+        def after(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            end = metaphys.unroll(
+                loss, rule, self.start, steps=self.steps, meta=(x, y), compile=compile
+            )
+            return loss(end.params, (x, y))
+
+        def run() -> tuple[torch.Tensor, ...]:
+            after_all = torch.vmap(after) if self.tasks else after
+            return torch.autograd.grad(after_all(self.x, self.y).mean(), leaves)
+
+        return run
+
+    def torchopt(self) -> Run:
+        """By MetaAdam of TorchOpt on a module, one task after the other."""
+        import torch
+        import torchopt
+
+        layers: list[torch.nn.Module] = []
+        for inputs, outputs in itertools.pairwise(self.sizes):
+            layers += [torch.nn.Linear(inputs, outputs), torch.nn.Tanh()]
+        module = torch.nn.Sequential(*layers[:-1])
+        inner = torchopt.MetaAdam(module, lr=1e-2)
+        start, state = torchopt.extract_state_dict(module), torchopt.extract_state_dict(inner)
+        params = list(module.parameters())
+        tasks = list(zip(self.x, self.y)) if self.tasks else [(self.x, self.y)]
+
+        def run() -> None:
+            for x, y in tasks:
+                for _ in range(self.steps):
+                    inner.step(((module(x) - y) ** 2).mean())
+                torch.autograd.grad(((module(x) - y) ** 2).mean(), params)
+                torchopt.recover_state_dict(module, start)
+                torchopt.recover_state_dict(inner, state)
+
+        return run
+
+    def jax(self) -> Run:
+        """By optax under ``jax.jit``; long loops by ``lax.scan`` with checkpoints."""
+        import jaxed
+
+        many = self.steps > 50
+        return jaxed.meta_gradient("MetaAdam", self.sizes, self.steps, many, self.tasks)
+
+
+def spent() -> float:
+    """Seconds of processor time of this process and of the compilers that it ran."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def measure(case: str, steps: int, mode: str, peers: bool = True) -> dict[str, Any]:
+    """Seconds of the first compiled call; milliseconds of later ones and of the peers'."""
     import torch
-
-    import metaphys
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    sizes = NETS[net]
-    x, y = torch.randn(64, sizes[0]), torch.randn(64, sizes[-1])
-    start = [
-        ((torch.randn(a, b) / a**0.5).requires_grad_(), torch.zeros(b, requires_grad=True))
-        for a, b in itertools.pairwise(sizes)
-    ]
-    rule = metaphys.adam(lr=1e-2)
-
-    def loss(params: Any, meta: Any) -> torch.Tensor:
-        *hidden, (weight, bias) = params
-        out = x
-        for w, b in hidden:
-            out = torch.tanh(torch.addmm(b, out, w))
-        return ((torch.addmm(bias, out, weight) - y) ** 2).mean()
-
-    def run(compile: Any) -> tuple[float, tuple[torch.Tensor, ...]]:
-        begin = time.perf_counter()
-        end = metaphys.unroll(loss, rule, start, steps=steps, compile=compile)
-        grads = torch.autograd.grad(loss(end.params, None), [t for pair in start for t in pair])
-        return time.perf_counter() - begin, grads
-
-    _, expected = run(False)
-    first, found = run(mode)
+    problem = Problem(case, steps)
+    runs: dict[str, Run] = {"eager": problem.ours(False), "compiled": problem.ours(mode)}
+    expected: Any = runs["eager"]()
+    begin, before = time.perf_counter(), spent()
+    found: Any = runs["compiled"]()
+    first, processor = time.perf_counter() - begin, spent() - before
     error = max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected))
-    times: dict[Any, list[float]] = {False: [], mode: []}
-    for _ in range(40 if steps < 50 else 4):
-        for kind in times:
-            times[kind].append(run(kind)[0])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # JAX takes all that it may use
+    if peers:
+        runs |= {"jax": problem.jax(), "torchopt": problem.torchopt()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range((ROUNDS[problem.net] if steps < 50 else 7) if peers else 1):
+        for name, run in runs.items():
+            # Time of the processor: the machine is shared, and none of the peers waits.
+            begin = time.process_time()
+            run()
+            times[name].append(time.process_time() - begin)
+    medians = {f"{name}_ms": 1e3 * statistics.median(values) for name, values in times.items()}
     return {
-        "net": net,
-        "steps": steps,
-        "mode": mode,
         "first_s": first,
-        "eager_ms": 1e3 * statistics.median(times[False]),
-        "compiled_ms": 1e3 * statistics.median(times[mode]),
+        "first_cpu_s": processor,
+        **medians,
         "relative_error": error,
         "torch": torch.__version__,
         "load": os.getloadavg()[0],
     }
 
 
-def twice(net: str, steps: int, mode: str) -> dict[str, Any]:
+def twice(case: str, steps: int, mode: str) -> dict[str, Any]:
     """:func:`measure` in a process of its own, and the first call of a second one."""
     script = Path(__file__).resolve()
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
         results = []
-        for _ in range(2):
+        for again in ("", "again"):
             out = subprocess.run(
-                [sys.executable, str(script), net, str(steps), mode],
+                [sys.executable, str(script), case, str(steps), mode, again],
                 check=True,
                 capture_output=True,
                 text=True,
@@ -101,43 +175,20 @@ def twice(net: str, steps: int, mode: str) -> dict[str, Any]:
                 env=environment,
             )
             results.append(json.loads(out.stdout.splitlines()[-1]))
-    return {**results[0], "second_process_s": results[1]["first_s"]}
+    second = {f"second_process_{key[6:]}": results[1][key] for key in ("first_s", "first_cpu_s")}
+    return {"case": case, "steps": steps, "mode": mode, **results[0], **second}
 
 
-@pytest.mark.parametrize(("net", "steps", "mode"), CASES)
-def test_unroll_compile(benchmark, net: str, steps: int, mode: str) -> None:
-    benchmark.group = f"compiled unroll of {steps} steps, {net} parameters"
-    benchmark.extra_info.update(benchmark.pedantic(lambda: twice(net, steps, mode), rounds=1))
+@pytest.mark.parametrize(("case", "steps", "mode"), CASES)
+def test_unroll_compile(benchmark, case: str, steps: int, mode: str) -> None:
+    benchmark.group = f"compiled unroll of {steps} steps, {case} parameters"
+    benchmark.extra_info.update(benchmark.pedantic(lambda: twice(case, steps, mode), rounds=1))
 
 
-COLUMNS = ("first_s", "second_process_s", "eager_ms", "compiled_ms", "relative_error", "load")
-
-HEAD = """# Compiled unrolls
-
-Adam steps on a tanh MLP of 0.7k or 33k parameters, batch 64, float32, one thread, and the gradient
-of the loss after them by the start. The first call compiles; so does that of a second process,
-which finds what Inductor wrote for the first one. Eager and compiled calls alternate. The machine
-is shared, and the load (processes that want a core, of which there are two) is in the last column:
-look at ratios within a row. First: the first call; again: the first call of a second process.
-
-| net | steps | `compile=` | first, s | again, s | eager, ms | compiled, ms | ratio | load |
-|---|---|---|---|---|---|---|---|---|
-"""
-
-AIMS = """
-Aims: a first call of the default mode within 30 s on two idle cores, and equal within 20 % for 5
-and for 300 steps. At most 1.5 times the time of optax under `jax.jit` (0.7 to 1.0 ms for 5 steps
-at 0.7k, 6 to 9 ms at 33k); 5 times as fast as TorchOpt at 0.7k and 4 times at 33k.
-
-- `True` means `graph` for up to 5 steps and `scan` for more. Neither compiled within 30 s here; nor
-  would equal times hold across that border, only within a mode.
-- JAX and TorchOpt were not measured beside these: [the benchmarks](../benchmarks.md) have TorchOpt
-  beside the eager form.
-- In float32 the two differ by up to 4e-4, and the eager gradient from its own in float64 by 2e-3
-  (33k): Adam's first steps divide by small gradients. In float64 they agree to 1e-9: tested.
-- A call of a compiled function costs about 0.5 ms before any of its work (one step of SGD on 3
-  numbers, machine loaded): torch's guards. Looking up the program takes 8 µs of it.
-"""
+COLUMNS = (
+    "first_s", "first_cpu_s", "second_process_s", "second_process_cpu_s",
+    "eager_ms", "compiled_ms", "jax_ms", "torchopt_ms", "relative_error", "load",
+)  # fmt: skip
 
 
 def page(found: dict[str, Any]) -> str:
@@ -147,20 +198,22 @@ def page(found: dict[str, Any]) -> str:
         if name in ("command", "torch", "columns"):
             continue
         case = dict(zip(COLUMNS, values))
-        net, steps, mode = name.split()
-        seconds = f"{case['first_s']:.0f} | {case['second_process_s']:.0f}"
-        times = f"{case['eager_ms']:.1f} | {case['compiled_ms']:.1f}"
-        ratio = case["eager_ms"] / case["compiled_ms"]
-        cells = net, steps, mode, seconds, times, f"{ratio:.1f}", f"{case['load']:.1f}"
-        rows.append(f"| {' | '.join(cells)} |")
+        *net, steps, mode = name.split()
+        ours = case["compiled_ms"]
+        cells = [" ".join(net), steps, mode]
+        cells += [f"{case[c]:.0f}" for c in COLUMNS[:4]]
+        cells += [f"{case[c]:.3g}" for c in COLUMNS[4:8]]
+        cells += [f"{case[c] / ours:.2g}" for c in ("eager_ms", "jax_ms", "torchopt_ms")]
+        rows.append(f"| {' | '.join([*cells, format(case['load'], '.1f')])} |")
     end = f"\n`{found['command']}`, torch {found['torch']}.\n"
-    return HEAD + "\n".join(rows) + "\n" + AIMS + end
+    words = Path(__file__).with_name("compiled_unrolls.md").read_text(encoding="utf-8")
+    return words.replace("ROWS", "\n".join(rows)) + end
 
 
 def store(done: list[dict[str, Any]], path: str) -> None:
     """Write ``path.json`` and ``path.md``."""
     cases = {
-        f"{each['net']} {each['steps']} {each['mode']}": [float(f"{each[c]:.4g}") for c in COLUMNS]
+        f"{each['case']} {each['steps']} {each['mode']}": [float(f"{each[c]:.4g}") for c in COLUMNS]
         for each in done
     }
     found = {
@@ -175,12 +228,13 @@ def store(done: list[dict[str, Any]], path: str) -> None:
 
 def main() -> None:
     """One case, or all of them into files."""
-    if len(sys.argv) == 4:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
+    if len(sys.argv) == 5:
+        case, steps, mode, again = sys.argv[1:]
+        print(json.dumps(measure(case, int(steps), mode, peers=not again)))
         return
     done = []
-    for case in CASES:
-        done.append(twice(*case))
+    for each in CASES:
+        done.append(twice(*each))
         store(done, sys.argv[1])
 
 

@@ -60,6 +60,18 @@ def test_a_result_has_every_key_and_one_run_is_called_one(run: TrainedRun) -> No
     assert trained.name(run) == "plate-digits-pat"
 
 
+def test_a_result_says_what_its_twins_and_units_are(run: TrainedRun) -> None:
+    notes = trained.collect([run])["notes"]
+    assert any("drawn from PlateSpread(thickness=0.01" in note for note in notes)  # 0.2 of 5 %
+    assert any("an SNR of 40 dB" in note for note in notes)
+    assert "The twin is the nominal system, not one that was fitted to the unit." in notes
+    twin = {"calls": 15, "before": [0.5], "after": [0.012]}
+    fitted = dataclasses.replace(run, summary={**run.summary, "twin": twin})
+    found = trained.collect([fitted], called="plate-x", command="a command")
+    assert (found["experiment"], found["command"]) == ("plate-x", "a command")
+    assert any("50.0 to 50.0 % off, the fitted ones 1.2 to 1.2 %" in n for n in found["notes"])
+
+
 def test_several_runs_have_their_mean_and_its_interval(run: TrainedRun) -> None:
     found = trained.collect([other(run, 0.5, seed=1), other(run, 0.7, seed=2)])
     assert found["mean"] == pytest.approx(0.6)

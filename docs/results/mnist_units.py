@@ -22,7 +22,7 @@ from metaphys.training.unit._results import read_trained
 HERE = Path(__file__).parent
 EXPERIMENTS = {
     "plate": TrainConfig(system="plate", layers=6, steps=6750, batch=64, lr=0.02, noise=0.03),
-    "circuit": TrainConfig(system="circuit", layers=10, steps=4000, batch=256, lr=0.05, noise=0.01),
+    "circuit": TrainConfig(system="circuit", layers=7, steps=1200, batch=256, lr=0.05, noise=0.01),
 }
 """14 x 14 pixels, one a sample of the drive; the unit has its full tolerances."""
 

@@ -27,6 +27,9 @@ EXPERIMENTS = {
 """14 x 14 pixels, one a sample of the drive; the unit has its full tolerances."""
 
 
+AIMS = {"plate": 0.92, "circuit": 0.94}
+
+
 def configured(experiment: str, data_root: Path, seed: int) -> TrainConfig:
     """What is trained with one seed."""
     return dataclasses.replace(
@@ -48,6 +51,7 @@ def store(experiment: str, runs: Path) -> None:
     name = f"{experiment}-mnist"
     command = f"python docs/results/mnist_units.py {experiment} --data-root MNIST --seed S"
     result = trained.collect([read_trained(run) for run in done], called=name, command=command)
+    result["notes"].append(trained.aim(result["mean"], AIMS[experiment]))
     text = json.dumps(result, indent=2) + "\n"
     (HERE / f"{name}.json").write_text(text)
     print(text, end="")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import trained
 import tyro
 from torch import Tensor
 from torch.func import functional_call
@@ -31,7 +32,7 @@ from metaphys.training._statistics import half_interval
 
 HERE = Path(__file__).parent
 NAME = "oscillators-mnist"
-SIDE, LIMIT = 28, 25
+SIDE, LIMIT, AIM = 28, 25, 0.979
 PUBLISHED = {
     "the authors' notebook 1, last of 20 epochs": 0.9794,
     "the authors' notebook 1, best of 20 epochs": 0.9799,
@@ -43,7 +44,7 @@ class Setting:
     """What is trained and how; the network's own numbers are those of the notebook."""
 
     seed: int = 0
-    epochs: int = 25
+    epochs: int = 50
     batch: int = 128
     lr: float = 3e-3  # Adam's, with a cosine to zero
     images: int = 60_000
@@ -158,7 +159,8 @@ def store(runs: Path) -> dict[str, Any]:
     found = alike[0]
     result = {
         "experiment": NAME,
-        "command": "python docs/results/oscillators_mnist.py --data-root MNIST --seed S",
+        "command": "python docs/results/oscillators_mnist.py --data-root MNIST "
+        f"--epochs {found['epochs']} --seed S",
         "commit": settings[0]["environment"]["revision"],
         "torch": settings[0]["environment"]["torch"],
         "seeds": [each["config"]["seed"] for each in settings],
@@ -179,6 +181,7 @@ def store(runs: Path) -> dict[str, Any]:
             f"Training took {[round(each['seconds'] / 60, 1) for each in done]} minutes "
             f"({[round(each['processor_seconds'] / 60, 1) for each in done]} of the processor) on "
             f"a machine that others used too; meant are {LIMIT} minutes on 2 cores.",
+            trained.aim(math.fsum(values) / len(values), AIM),
         ],
     }
     (HERE / f"{NAME}.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -86,6 +86,11 @@ def collect(
     }
 
 
+def aim(mean: float, least: float) -> str:
+    """Whether a mean is what was meant to be reached."""
+    return f"Meant are {least:.1%} or more: {'reached' if mean >= least else 'NOT reached'}."
+
+
 def name(run: TrainedRun) -> str:
     """The name of an experiment, and of its file."""
     config = run.config

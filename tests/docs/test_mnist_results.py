@@ -98,6 +98,7 @@ def test_all_finished_seeds_are_stored(
     assert found["values"] == [0.97, 0.98]
     assert found["mean"] == pytest.approx(0.975)
     assert found["seeds"] == [0, 1]
+    assert found["notes"][-1] == "Meant are 97.9% or more: NOT reached."
     finished(tmp_path, oscillators, 0.99, seed=2, lr=1.0)
     with pytest.raises(ValueError, match="differ in the seed alone"):
         oscillators.store(tmp_path)

@@ -7,6 +7,7 @@ script goes on where it was. ``recalibration_oscillators_table.py`` makes the re
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import torch
 import tyro
 
 from metaphys._runs import load_tree, save_tree
-from metaphys.physics import OscillatorArray, OscillatorUnknowns, infer
+from metaphys.physics import OscillatorArray, OscillatorUnknowns, Posterior, infer
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training.recalibration import (
@@ -39,7 +40,7 @@ from metaphys.training.recalibration import (
 HERE = Path(__file__).parent
 SEEDS = (0, 1, 2)
 BUDGETS = (50, 100, 250)
-PASSES = ((5, 2, 1), (10, 3, 2), (20, 5, 5))
+PASSES = ((5, 1, 1), (10, 3, 2), (20, 5, 5))
 """Test units of all methods, of the classical rivals and of full training, in the passes over all:
 wherever it is stopped, every method has been on some units."""
 EPOCHS_FLAT = 5
@@ -200,14 +201,14 @@ def held_out(config: RecalibrationConfig) -> range:
     return range(TEST_UNITS, TEST_UNITS + config.units)
 
 
-def recalibrated(experiments: list[Experiment], units: range) -> None:
+def recalibrated(experiments: list[Experiment], units: range, *, first: bool) -> None:
     """Our method, on every unit; it is measured once for all limits and seeds."""
     prior = experiments[0].prior()
     for unit in units:
         todo = [
             (experiment, seed)
             for experiment in experiments
-            for seed in experiment.seeds
+            for seed in (experiment.seeds[:1] if first else experiment.seeds)
             if experiment.missing("recalibrated", unit, seed)
         ]
         known = identify(prior, experiments[0].measurement(unit), BUDGETS) if todo else []
@@ -281,28 +282,41 @@ def tuned(experiment: Experiment, units: range) -> None:
 
 def classical(experiments: list[Experiment], units: range) -> None:
     """Ridge and Gauss-Newton under a prior nobody learned, then training of the in-silico start."""
-    for unit in units:
-        for name, steps, budgets in (("ridge", 1, (50, 100, 250)), ("Gauss-Newton", 30, (50,))):
-            method = f"{name} + training on the fitted twin"
+    first = experiments[0]
+    guess, noise = first.guess().unknowns, first.config.noise
+    # One linearised step extrapolates the gain to where the twin is of no use (a unit at 76 %):
+    # ridge fits the couplings alone. 0.15 is near the best for couplings, on a validation unit.
+    alone = dataclasses.replace(guess, gain_deviation=0.0, per_oscillator=False)
+    kinds = {
+        "Gauss-Newton": (guess, max(noise, 1e-3), 30, (50,) if noise == 0 else BUDGETS),
+        "ridge on the couplings": (alone, 0.15, 1, BUDGETS),
+    }
+    for name, (unknowns, sigma, steps, budgets) in kinds.items():
+        method = f"{name} + training on the fitted twin"
+        for unit in units:
             todo = [e for e in experiments if e.missing(method, unit)]
-            measured, guess = experiments[0].measurement(unit), experiments[0].guess()
+            measured = first.measurement(unit)
             for budget in budgets if todo else ():
                 drives, readouts = measured.first(budget)
-                posterior = infer(
-                    guess.unknowns,
+                known = infer(
+                    unknowns,
                     drives,
                     readouts,
-                    noise=max(experiments[0].config.noise, 1e-3),
+                    noise=sigma,
                     controls=measured.controls,
                     steps=steps,
                 )
-                twin = posterior.twin
                 for experiment in todo:
-                    start = experiment.start("in silico", 0)
-                    start = cancelled(start, twin.mismatch.coupling, experiment.limit)
-                    params = trained(experiment.setting, start, always(twin), (0, unit, name))
-                    value = experiment.accuracy(params, unit)
+                    value = _on_twin(experiment, known, unit, name)
                     experiment.add(method, 0, unit, budget, budget, value)
+
+
+def _on_twin(experiment: Experiment, known: Posterior, unit: int, name: str) -> float:
+    """The in-silico start, cancelled and trained on the most probable twin."""
+    twin, start = known.twin, experiment.start("in silico", 0)
+    start = cancelled(start, twin.mismatch.coupling, experiment.limit)
+    params = trained(experiment.setting, start, always(twin), (0, unit, name))
+    return experiment.accuracy(params, unit)
 
 
 def fully(experiment: Experiment, units: range) -> None:
@@ -341,12 +355,12 @@ def stages(
     seeds = SEEDS[:1] if first else SEEDS
     free_kinds = ("in silico",) if first else tuple(ZERO_SHOT)
     return [
-        lambda limited, free: recalibrated([limited, free], units[:judged]),
+        lambda limited, free: recalibrated([limited, free], units[:judged], first=first),
         lambda limited, free: zero_shot(limited, units[:judged], seeds, tuple(ZERO_SHOT)),
         lambda limited, free: zero_shot(free, units[:judged], free.seeds, free_kinds),
-        lambda limited, free: classical([limited], units[:rivals]),
-        lambda limited, free: fully(limited, units[:full]),
         lambda limited, free: tuned(limited, units),
+        lambda limited, free: fully(limited, units[:full]),
+        lambda limited, free: classical([limited], units[:rivals]),
     ]
 
 
@@ -354,6 +368,7 @@ def main(
     data_root: Path,
     variants: tuple[str, ...] = tuple(VARIANTS),
     limit: float = 4.0,
+    passes: int = len(PASSES),
     runs: Path = Path("runs"),
 ) -> None:
     """Run what is left of it.
@@ -362,6 +377,7 @@ def main(
         data_root: the folder of MNIST's files.
         variants: the populations.
         limit: of the couplings; one seed of the first two is also done without.
+        passes: how many of the passes, each over more units.
         runs: where run directories are.
     """
     torch.set_num_threads(1)
@@ -370,7 +386,7 @@ def main(
         for variant in variants
     ]
     units = held_out(pairs[0][0].config)
-    for number, counts in enumerate(PASSES):
+    for number, counts in enumerate(PASSES[:passes]):
         for stage in stages(units, *counts, first=number == 0):
             for limited, free in pairs:
                 began = time.perf_counter()

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
-import optree
 import torch
 from torch import Tensor
 
 from metaphys._errors import check
-from metaphys.physics._ports import is_shape
 from metaphys.physics._unknowns import Unknowns
-
-AT_ONCE = 64
-"""Drives whose derivatives are held at a time."""
+from metaphys.physics.twins._gauss_newton import Problem, descend, precision
 
 BELIEVED = 0.3
 """The least noise that is assumed on the way, as a part of what is not explained yet."""
@@ -117,7 +110,7 @@ def infer(
         >>> found.converged, bool(error.triu(1).abs().max() < 1e-3)
         (True, True)
     """
-    problem = _Problem(unknowns, drives, readouts, {} if controls is None else controls, noise)
+    problem = Problem(unknowns, drives, readouts, {} if controls is None else controls, noise)
     zero = torch.zeros(unknowns.size, dtype=torch.float64, device=drives.device)
     z = zero if start is None else start.detach().to(zero)
     check(z.shape == zero.shape, "start", expected=f"of shape {tuple(zero.shape)}", got=z.shape)
@@ -125,7 +118,7 @@ def infer(
     normal, slope, misfit = problem.at(z)
     while taken < steps and not converged:
         sigma = max(noise, BELIEVED * misfit)
-        moved = _descend(problem, z, normal, slope, misfit, sigma, damping)
+        moved = descend(problem, z, normal, slope, misfit, sigma, damping)
         if moved is None:
             converged = True  # No step of any length descends: as low as rounding allows.
             break
@@ -133,99 +126,6 @@ def infer(
         z, taken = z + step, taken + 1
         normal, slope, misfit = problem.at(z)
         converged = sigma == noise and float(step.abs().max()) <= tolerance
-    factor = torch.linalg.cholesky(_precision(normal, noise, 0.0))
+    factor = torch.linalg.cholesky(precision(normal, noise, 0.0))
     used = unknowns.size - float(torch.cholesky_inverse(factor).diagonal().sum())
     return Posterior(unknowns, z, factor, noise, misfit, used, taken, converged)
-
-
-class _Problem:
-    """Drives and readouts of one unit, in float64."""
-
-    def __init__(
-        self, unknowns: Unknowns, drives: Tensor, readouts: Tensor, controls: Any, noise: float
-    ) -> None:
-        unknowns.ports.check(drives, controls)
-        got = tuple(getattr(drives, "shape", ()))
-        check(drives.ndim == 2, "drives", expected=f"(B, {unknowns.ports.drive})", got=got)
-        expected = (drives.shape[0], unknowns.ports.readout)
-        fits = isinstance(readouts, Tensor) and tuple(readouts.shape) == expected
-        got = getattr(readouts, "shape", type(readouts).__name__)
-        check(fits and len(drives) > 0, "readouts", expected=f"of shape {expected}", got=got)
-        bad = "values that are not"
-        check(bool(readouts.isfinite().all()), "readouts", expected="finite", got=bad)
-        check(noise > 0, "noise", expected="> 0", got=noise)
-        self.unknowns = unknowns
-        self.drives, self.readouts = drives.detach().double(), readouts.detach().double()
-        self.controls: Any = optree.tree_map(lambda c: c.detach().double(), controls)
-        self.own = unknowns.ports.has_leading(controls)
-        if self.own:
-            self.controls = optree.tree_map(
-                self._for_each, unknowns.ports.controls, self.controls, is_leaf=is_shape
-            )
-
-    def _for_each(self, shape: tuple[int, ...], control: Tensor) -> Tensor:
-        """A control of which every drive has a setting."""
-        if control.ndim > len(shape):
-            return control
-        return control.expand(len(self.drives), *control.shape)
-
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor, Any]]:
-        """Drives, readouts and controls, some drives at a time."""
-        controls = itertools.repeat(self.controls)
-        if self.own:
-            leaves, spec = optree.tree_flatten(self.controls)
-            cut = zip(*(leaf.split(AT_ONCE) for leaf in leaves), strict=True)
-            controls = (optree.tree_unflatten(spec, part) for part in cut)
-        return zip(self.drives.split(AT_ONCE), self.readouts.split(AT_ONCE), controls)
-
-    def at(self, z: Tensor) -> tuple[Tensor, Tensor, float]:
-        """JᵀJ, Jᵀ(f − y) and the root mean square of f − y."""
-        normal, slope, squares = z.new_zeros(len(z), len(z)), torch.zeros_like(z), 0.0
-        for drives, readouts, controls in self._parts():
-            value, jacobian = self.unknowns.linearised(z, drives, controls)
-            rows, left = jacobian.flatten(0, 1), (value - readouts).flatten()
-            normal.addmm_(rows.mT, rows)
-            slope += rows.mT @ left
-            squares += float(left.square().sum())
-        return normal, slope, math.sqrt(squares / self.readouts.numel())
-
-    def misfit(self, z: Tensor) -> float:
-        """The root mean square of f − y alone; infinite outside of the model's domain."""
-        system = self.unknowns.system(z)
-        squares = sum(
-            float((system(drives, controls) - readouts).square().sum())
-            for drives, readouts, controls in self._parts()
-        )
-        return math.sqrt(squares / self.readouts.numel()) if math.isfinite(squares) else math.inf
-
-
-def _precision(normal: Tensor, sigma: float, damping: float) -> Tensor:
-    precision = normal / sigma**2
-    precision.diagonal().add_(1 + damping)
-    return precision
-
-
-def _descend(
-    problem: _Problem,
-    z: Tensor,
-    normal: Tensor,
-    slope: Tensor,
-    misfit: float,
-    sigma: float,
-    damping: float,
-) -> tuple[Tensor, float] | None:
-    """A step that lowers the cost, and the damping to go on with."""
-    count, gradient = problem.readouts.numel(), slope / sigma**2 + z
-    scale = float(normal.diagonal().mean()) / sigma**2 + 1
-
-    def cost(misfit: float, z: Tensor) -> float:
-        return count * (misfit / sigma) ** 2 + float(z.square().sum())
-
-    before = cost(misfit, z)
-    for _ in range(12):
-        factor = torch.linalg.cholesky(_precision(normal, sigma, damping))
-        step = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
-        if cost(problem.misfit(z + step), z + step) < before:
-            return step, damping / 10 if damping > 1e-6 * scale else 0.0
-        damping = max(10 * damping, 1e-4 * scale)
-    return None

@@ -87,6 +87,8 @@ def _values(found: dict[str, Any]) -> dict[str, str]:
             values[f"{name}: {method['about']}" if "about" in method else name] = estimate(
                 method["after"]
             )
+    if 1 < len(found.get("values", [])) == len(found.get("seeds", [])):
+        values["the same by seed"] = _plain(found["values"])
     values |= {name: estimate(value) for name, value in (found.get("baselines") or {}).items()}
     published = found.get("published") or {}
     if isinstance(published, dict):

@@ -125,8 +125,6 @@ class Row:
         """What is stored: the mean over splits for each seed, and of these the mean."""
         seeds = sorted({run["seed"] for run in self.runs})
         values = [self._mean(self.main, seed) for seed in seeds]
-        methods = dict.fromkeys(name for run in self.runs for name in run["accuracy"])
-        del methods[self.main]
         return {
             **self.head,
             "commit": self.commit,
@@ -135,10 +133,21 @@ class Row:
             "values": values,
             "mean": round(sum(values) / len(values), 6),
             "interval": half_interval(values),
-            "baselines": {name: self._mean(name) for name in methods},
+            "baselines": self._baselines(),
             "seconds": [round(sum(self._of(seed, "seconds"))) for seed in seeds],
             "runs": self.runs,
         }
+
+    def _baselines(self) -> dict[str, float]:
+        runs = self._of(None, "accuracy")
+        names = dict.fromkeys(name for run in runs for name in run if name != self.main)
+        found = {name: self._mean(name) for name in names}
+        for name in names:  # what was not run everywhere stands beside the result of the same runs
+            both = [run[self.main] for run in runs if {name, self.main} <= run.keys()]
+            if 0 < len(both) < sum(self.main in run for run in runs):
+                same = f"{self.main} in the same runs as {name}"
+                found[same] = round(sum(both) / len(both), 6)
+        return found
 
     def _of(self, seed: int | None, key: str) -> list[Any]:
         return [run[key] for run in self.runs if seed in (None, run["seed"])]

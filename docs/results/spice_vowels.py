@@ -108,7 +108,7 @@ def train(data: Dataset, seed: int, split: int) -> dict[str, float]:
     twins: dict[str, list[Circuit]] = {"PAT": [TWIN] * LAYERS}
     if seed == EXACT:
         # No one has the gradient of ngspice: that of the same circuit in this package is near.
-        twins[f"exact gradient of the simulated circuit, seed {EXACT}"] = unit
+        twins[f"gradient of the unit's own circuit, seed {EXACT}"] = unit
     for method, models in twins.items():
         devices = [WithNoise(each, sigma, seed=100 * split + n) for n, each in enumerate(bare)]
         net.load_state_dict(start)
@@ -133,7 +133,8 @@ def main() -> None:
         "experiment": "spice-vowels",
         "command": f"python docs/results/spice_vowels.py VOWELS --seed {seeds} "
         f"--splits {chosen.splits}",
-        "metric": f"test accuracy on the unit, mean of {chosen.splits} stratified splits 175/84",
+        "metric": "test accuracy on the unit in ngspice, stratified splits 175/84, "
+        f"{chosen.splits} of its own for each seed",
         "published": None,
         "physical_parameters": physical,
         "digital_parameters": digital,

@@ -76,6 +76,11 @@ def test_a_killed_script_goes_on_where_it_was(script: Any, tmp_path: Path) -> No
     assert stored["values"] == [0.8, 0.9]
     assert stored["mean"] == pytest.approx(0.85)
     assert stored["baselines"] == {"in silico": 0.5}
+    row.run(2, 0, lambda: {"in silico": 0.2, "PAT": 0.6, "exact": 0.7})
+    found = row.summary()["baselines"]
+    assert found == pytest.approx(
+        {"in silico": 0.4, "exact": 0.7, "PAT in the same runs as exact": 0.6}
+    )
     # Another experiment is not mixed with it.
     other = rows.Row({**head, "command": "python some.py --other"}, folder=tmp_path)
     assert other.runs == []

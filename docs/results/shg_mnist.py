@@ -42,12 +42,12 @@ from metaphys.physics.shg import Pulse, PulseShaper, Spectrometer, TimeWindow
 from metaphys.training.unit._wire import Wire
 
 SIDE, BINS, CLASSES = 14, 140, 10
-SPREAD = SHGSpread(coupling=0.04, dk0=2.0, crosstalk=0.04, shift=0.1)
+SPREAD = SHGSpread(coupling=0.06, dk0=3.0, crosstalk=0.06, shift=0.15)
 UNIT = 20_000  # the unit of seed 0
 WAVEFORMS = 20  # random drives of a unit from which its twin is measured
 SNR = 30.0  # dB: the readings' deviation over random drives to that of their noise
-BATCH, EPOCHS, EPOCHS_ON_UNIT = 64, 9, 5
-LR, LR_ON_UNIT, PENALTY = 0.006, 0.004, 10.0
+BATCH, EPOCHS, EPOCHS_ON_UNIT = 64, 7, 5
+LR, LR_ON_UNIT, PENALTY = 0.006, 0.004, 100.0
 SETUP: dict[str, Any] = {
     # Stretched to 11 ps, frequencies that lie far apart no longer meet: a reading is about a few
     # neighbours in the spectrum. Without that every reading sums over all, most of it a constant.

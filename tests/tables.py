@@ -473,6 +473,19 @@ def assert_near(found, expected, dtype: torch.dtype = torch.float64) -> None:
     torch.testing.assert_close(found, expected, **tolerance(dtype))
 
 
+def ten_steps(dtype: torch.dtype, missing: bool):
+    """Parameters, and gradients of ten steps in which some leaves have none where ``missing``."""
+    shapes = [(3,), (2, 2), (), (5,)]
+    params = [torch.randn(shape).to(dtype) for shape in shapes]
+    grads = []
+    for step in range(10):
+        each = [torch.randn(shape).to(dtype) for shape in shapes]
+        absent = {1: [0, 3], 2: [0], 5: [1], 6: [0, 1, 2]}.get(step, []) if missing else []
+        grads.append([None if i in absent or (missing and i == 3 and step < 4) else g
+                      for i, g in enumerate(each)])  # fmt: skip
+    return params, grads
+
+
 class Leaves(torch.nn.Module):
     """A module whose parameters are given tensors."""
 

@@ -137,7 +137,7 @@ def store(done: dict[str, list[float]], path: str) -> None:
     }
     Path(f"{path}.json").write_text(json.dumps(found, indent=2) + "\n")
     rows = "\n".join(
-        f"| {' | '.join([*name.split(), *(f'{value:.3g}' for value in values)])} |"
+        f"| {' | '.join([*name.split(), f'{values[0]:.3g}', *(f'{v:.0f}' for v in values[1:])])} |"
         + " |" * (len(values) < 3)
         for name, values in done.items()
     )

@@ -115,8 +115,14 @@ def _made(loop: Loop, inputs: Inputs, adjoint: Adjoint, how: Compile) -> _Entry:
     if why == "measurements" or (why and again):
         _warn(f"its loss takes {why} from outside, which a compiled step cannot be given again")
         return entry
-    entry.family = Family(loop, how.backend, loop.steps if how.mode == "graph" else 1)
+    # Programs outlive the call, whose loss and learned numbers would stay alive with their graphs.
+    bare = dataclasses.replace(loop, loss_fn=_none, rule=dataclasses.replace(loop.rule, hyper=()))
+    entry.family = Family(bare, how.backend, loop.steps if how.mode == "graph" else 1)
     return entry
+
+
+def _none(*_: Any) -> Any:
+    raise AssertionError("the loss is given at every call")
 
 
 def _taken_from_outside(loop: Loop, inputs: Inputs) -> tuple[str, Recording]:

@@ -6,7 +6,9 @@ takes minutes: ``METAPHYS_TEST_INDUCTOR=1 python -m pytest tests/meta/test_compi
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from contextlib import nullcontext
 from typing import Any
 
@@ -150,6 +152,26 @@ def test_a_function_made_anew_is_not_compiled_anew():
         assert_near(total(torch.tensor(2.0)), torch.full((3,), 0.04))
     finally:
         torch.compiler.set_stance("default")
+
+
+def test_what_was_compiled_keeps_no_call_alive():
+    class Scale:
+        value = 1.0
+
+    def once() -> list[weakref.ref[Any]]:
+        scale, rate = Scale(), torch.tensor(0.1, requires_grad=True)
+        learned, start = rate * 2, torch.ones(3)
+        end = metaphys.unroll(
+            lambda p, m: (scale.value * p).square().sum(), metaphys.sgd(lr=learned), start,
+            steps=2, compile=True, backend="aot_eager",
+        )  # fmt: skip
+        # p' = (1 - 2 η)² p of three, with η twice the rate.
+        assert_near(torch.autograd.grad(end.params.sum(), rate)[0], torch.tensor(-14.4))
+        return [weakref.ref(scale), weakref.ref(learned)]
+
+    alive = once()
+    gc.collect()
+    assert [each() for each in alive] == [None, None]
 
 
 def test_what_changes_in_a_rule_is_compiled_anew():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import result_tables
 import torch
 
 from metaphys.data import Dataset, Split
-from metaphys.physics import SimulatedDevice
+from metaphys.physics import SimulatedDevice, nrmse
 
 SHARED = ("_rows", "_stack")
 
@@ -125,6 +126,17 @@ def test_circuits_on_vowels_run(script: Any, monkeypatch: pytest.MonkeyPatch) ->
     found = module.train(problem(12, 7), seed=1, split=1)
     assert {"PAT", "in silico, moved to the unit", "physics removed"} <= set(found)
     assert not math.isnan(sum(found.values()))
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="the package ngspice is not installed")
+def test_the_unit_in_ngspice_is_the_circuit(script: Any) -> None:
+    """With so few steps, so many copies and such tolerances: within 1 % of the readings."""
+    module = script("spice_vowels")
+    unit = module.circuits(1)[0]
+    drives = 4 * torch.rand(3, module.SAMPLES, generator=torch.Generator().manual_seed(0)) - 2
+    measured = module.in_ngspice(unit).measure(drives, {})
+    assert 1e-4 < nrmse(unit(drives, {}), measured) < 0.01
+    assert nrmse(module.TWIN(drives, {}), measured) > 0.1
 
 
 def test_shg_on_images_runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:

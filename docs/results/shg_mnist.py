@@ -240,7 +240,9 @@ def notes(seeds: list[int]) -> list[str]:
         "alike: a finer grid, on which shaped pulses are resolved, takes four times as long.",
         f"Images are averaged to {SIDE}x{SIDE}, in training after a shift by up to one of 28 "
         "pixels. All three networks clamp levels to [0, 1] and pay for what is clamped.",
-        "Rates and epochs were chosen on 5,000 images of the training set.",
+        "Rates and epochs were chosen on 5,000 images of the training set. The cost of clamping "
+        "and the mismatch were raised after a first run of seed 0: PAT reached 98.0 %, the "
+        "identity 97.2 % by means of the clamp, and weights from in silico lost 3.4 points only.",
     ]
 
 

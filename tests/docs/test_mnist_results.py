@@ -109,6 +109,7 @@ def test_units_are_whole_and_their_twins_fitted(experiment: str) -> None:
     script = importlib.import_module("mnist_units")
     config = script.configured(experiment, Path("data"), 2)
     assert isinstance(config, TrainConfig)
-    assert (config.unit, config.seed, config.spread) == (20_002, 2, 1.0)
+    assert (config.unit, config.seed) == (20_002, 2)
+    assert config.spread >= 1.0
     assert (config.rule, config.twin, config.judged) == ("pat", "fitted", 10_000)
     assert not config.short

@@ -90,7 +90,7 @@ class Problem:
     def torchopt(self) -> Run:
         """By MetaAdam of TorchOpt on a module, one task after the other."""
         import torch
-        import torchopt
+        import torchopt  # pyright: ignore
 
         layers: list[torch.nn.Module] = []
         for inputs, outputs in itertools.pairwise(self.sizes):

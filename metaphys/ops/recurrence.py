@@ -87,7 +87,8 @@ def _check(waves: Tensor, **arguments: tuple[Tensor, tuple[int, ...]]) -> None:
 def interpolate(s: Tensor, offset: Tensor, slope: Tensor) -> Tensor:
     """i(s) for s (U, B, ...), of lines (U, P - 1)."""
     points, up = offset.shape[-1] + 1, s.clamp(min=0)
-    place = (up / (up + 1) * points).clamp(max=points - 2).long()
+    # An infinite s has no place but the last line; NaN needs some line, to stay NaN.
+    place = (up / (up + 1) * points).nan_to_num(points - 2).clamp(max=points - 2).long()
     if len(offset) > 1:
         rows = torch.arange(len(offset), device=s.device) * (points - 1)
         place += rows.reshape(-1, *[1] * (s.ndim - 1))

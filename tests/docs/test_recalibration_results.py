@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
-import result_tables
+
+from tests.docs.scripts import result_script
 
 KEYS = (
     "experiment command commit seeds metric values mean published baselines physical_parameters "
@@ -14,17 +14,7 @@ KEYS = (
 ).split()
 
 
-def _script() -> Any:
-    path = result_tables.RESULTS / "recalibration_oscillators_table.py"
-    spec = importlib.util.spec_from_file_location("recalibration_oscillators_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _script()
+script = result_script("recalibration_oscillators_table")
 
 
 def row(method: str, unit: int, reached: float, budget: int = 0, **other: Any) -> dict[str, Any]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from typing import Any
-
 import pytest
-import result_tables
 import torch
 
+from tests.docs.scripts import result_script
 
-def _script() -> Any:
-    path = result_tables.RESULTS / "spice_twin.py"
-    spec = importlib.util.spec_from_file_location("spice_twin", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _script()
+script = result_script("spice_twin")
 
 
 def test_units_are_what_the_prior_expects() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from metaphys._runs import Silent
 from metaphys.training import RunDirectory, TrainConfig, train
 from metaphys.training.unit._results import TrainedRun, read_trained
+from tests.docs.scripts import result_script
 
 KEYS = (
     "experiment command commit seeds metric values mean published baselines physical_parameters "
@@ -23,17 +23,7 @@ KEYS = (
 ).split()
 
 
-def _script() -> Any:
-    path = result_tables.RESULTS / "trained.py"
-    spec = importlib.util.spec_from_file_location("trained", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-trained = _script()
+trained = result_script("trained")
 
 
 @pytest.fixture(scope="module")

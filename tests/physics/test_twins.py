@@ -109,16 +109,16 @@ def test_more_mismatches_than_readouts_are_differentiated_in_reverse():
 @pytest.mark.parametrize(("name", "count"), [("circuit", 3), ("plate", 2), ("shg", 2)])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_noiseless_readouts_give_the_mismatch_that_can_be_told(name, count, seed):
-    recovers(name, count, seed)
+    assert_recovers(name, count, seed)
 
 
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000))
 def test_noiseless_readouts_give_the_couplings_of_any_unit(seed):
-    recovers("oscillators", 30, seed)
+    assert_recovers("oscillators", 30, seed)
 
 
-def recovers(name_of, count, seed):
+def assert_recovers(name_of, count, seed):
     system, spread, drives, controls = problem(name_of, count)
     unit = spread.single(system, seed)
     found = calibrate(system, drives, unit(drives, controls), prior=spread, controls=controls)

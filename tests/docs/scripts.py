@@ -1,0 +1,18 @@
+"""The scripts of docs/results, as modules to test."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import result_tables
+
+
+def result_script(name: str) -> ModuleType:
+    """``docs/results/NAME.py``, run as a module."""
+    spec = importlib.util.spec_from_file_location(name, result_tables.RESULTS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

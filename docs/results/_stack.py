@@ -49,7 +49,8 @@ class Stack(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        (low, high), self.slots, self.picks, self.power = limits, slots, list(picks), power
+        self.limits, self.slots, self.picks, self.power = limits, slots, list(picks), power
+        low, high = limits
         self.repeats = system.ports.drive // system.ports.readout
         self.layers = nn.ModuleList()
         for inputs in [1] + [2] * (layers - 1):

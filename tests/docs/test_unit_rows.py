@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +16,6 @@ import torch
 
 from metaphys.data import Dataset, Split
 from metaphys.physics import SimulatedDevice, nrmse
-
-SHARED = ("_rows", "_stack")
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +104,22 @@ def test_a_network_descends_on_a_wire(script: Any) -> None:
     assert net.counted() == (12, 6 + 12 + 2)
 
 
-SHORT = {"STEPS": 2, "STEPS_ON_UNIT": 2, "BATCH": 8}
+SHORT: dict[str, Any] = {"steps": 2, "steps_on_unit": 2, "batch": 8}
 
 
-def test_shg_on_vowels_runs(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = script("shg_vowels")
-    for name, value in SHORT.items():
-        monkeypatch.setattr(module, name, value)
-    found = module.train(problem(12, 7), seed=0, split=0)
-    assert {"PAT", "exact gradient, split 0", "in silico", "physics removed"} <= set(found)
+@pytest.mark.parametrize("name", ["shg_vowels", "spice_vowels"])
+def test_units_on_vowels_run(script: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script(name)
+    if name == "spice_vowels":
+        monkeypatch.setattr(module, "in_ngspice", SimulatedDevice)
+    short = dataclasses.replace(module.EXPERIMENT, **SHORT)
+    found = short.train(problem(12, 7), seed=1, split=1)
+    methods = {"PAT", short.gradient, "in silico", "in silico, moved to the unit"}
+    assert methods | {"physics removed", "linear classifier"} == set(found)
     assert all(0 <= value <= 1 for value in found.values())
-    assert all(0 < gap < 1 for gap in module.gaps(0))
-
-
-def test_circuits_on_vowels_run(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = script("spice_vowels")
-    for name, value in {**SHORT, "in_ngspice": SimulatedDevice}.items():
-        monkeypatch.setattr(module, name, value)
-    found = module.train(problem(12, 7), seed=1, split=1)
-    assert {"PAT", "in silico, moved to the unit", "physics removed"} <= set(found)
-    assert not math.isnan(sum(found.values()))
+    head = short.head([1], splits=3)
+    assert head["command"] == f"python docs/results/{name}.py VOWELS --seed 1 --splits 3"
+    assert all(0 < gap < 2 for gap in short.gaps(1))
 
 
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="the package ngspice is not installed")

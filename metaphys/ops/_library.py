@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,20 @@ def _load() -> Status:
         torch.ops.load_library(str(paths[0]))
     except (OSError, RuntimeError) as error:
         return Status(False, f"{paths[0].name} does not load: {error}. Rebuild it.")
+    if lacking := _without_kernel():
+        reason = (
+            f"{paths[0].name} was built from older sources: in Python run {', '.join(lacking)}. "
+            "Rebuild it, as `make setup` or `pip install` did."
+        )
+        warnings.warn(reason, RuntimeWarning, stacklevel=2)
+        return Status(True, reason)
     return Status(True, f"{paths[0].name} is loaded.")
+
+
+def _without_kernel() -> list[str]:
+    """Operators that no loaded library implements for the CPU: right, but slower."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return sorted(name for name in LIBRARY._op_defs if not has(name, "CPU"))
 
 
 _STATUS: Status | None = None

@@ -52,6 +52,25 @@ def test_the_library_is_loaded_where_it_is_built():
     assert loaded == "True" and LIBRARIES[0].name in reason
 
 
+@pytest.mark.skipif(not LIBRARIES, reason="the extension is not built")
+def test_a_library_of_older_sources_is_told():
+    code = (
+        "from metaphys.ops._library import LIBRARY\n"  # loads it; so that one is too few:
+        "import metaphys.ops._library as library, warnings\n"
+        "LIBRARY.define('newer(Tensor x) -> Tensor')\n"
+        "with warnings.catch_warnings(record=True) as seen:\n"
+        "    warnings.simplefilter('always')\n"
+        "    print(library._load().reason)\n"
+        "print(len(seen))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != DISABLE}
+    environment["PYTHONPATH"] = str(PACKAGE.parent)
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    reason, warned = result.stdout.splitlines()
+    assert "older sources: in Python run metaphys::newer. Rebuild" in reason and warned == "1"
+
+
 def test_the_switch_leaves_it_unloaded_and_says_so():
     loaded, reason = _status_with("1")
     assert loaded == "False" and DISABLE in reason

@@ -6,6 +6,7 @@
 #include "recurrence.h"
 #include "rules.h"
 #include "sgd.h"
+#include "transistor.h"
 
 #include <torch/csrc/stable/library.h>
 
@@ -34,4 +35,5 @@ STABLE_TORCH_LIBRARY_IMPL(metaphys, CPU, m) {
   METAPHYS_OPERATORS(lion)
   m.impl("recurrence_solve", TORCH_BOX(&metaphys::recurrence_solve));
   m.impl("recurrence_loaded", TORCH_BOX(&metaphys::recurrence_loaded));
+  m.impl("transistor_voltages", TORCH_BOX(&metaphys::transistor_voltages));
 }

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from metaphys.ops import recurrence
-from metaphys.physics.circuit._junctions import collector_side, junctions, newton
+from metaphys.physics.circuit._closed import closed
+from metaphys.physics.circuit._junctions import junctions
 from metaphys.physics.circuit._parameters import Parameters, unpack
 from metaphys.physics.circuit._recurrence import (
     batched,
@@ -76,22 +77,22 @@ def _newton(u: Tensor, packed: Tensor, s: Tensor, w: Tensor, p: Tensor) -> Solut
     return s + ds, w + dw, p + dp
 
 
-def _march(u: Tensor, q: Parameters, table: Table) -> Solution:
-    """The solution to about 1e-5, with the base current read from a table."""
+def _march(u: Tensor, packed: Tensor, table: Table) -> Solution:
+    """The solution, with the base current that acts on later steps read from a table.
+
+    To about 1e-5 V; in float32 that is not far from rounding, and more steps change nothing else.
+    """
+    q = unpack(packed)
     s = recurrence.loaded(u, *state_space(q), *table)
-    w = s - q.Rs * table.current(s)
-    return s, w, collector_side(w, q, iterations=3)
+    return s, *closed(s, s - q.Rs * table.current(s), packed)
 
 
 class _Respond(torch.autograd.Function):
     @staticmethod
     def forward(table: Table | None, u: Tensor, packed: Tensor) -> Solution:
-        q = unpack(packed)
-        s, w, p = _march(u, q, tabulate(q) if table is None else table)
-        # From here on, more steps of Newton's method change nothing but float32's rounding.
-        for _ in range(2):
-            w, p = newton(s, w, p, q)
-        # In float32 the table is right to about 1e-5 V, and rounding is not far.
+        if table is None:
+            table = tabulate(unpack(packed))
+        s, w, p = _march(u, packed, table)
         for _ in range(3 if u.dtype == torch.float64 else 0):
             s, w, p = _newton(u, packed, s, w, p)
         return s, w, p

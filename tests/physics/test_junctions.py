@@ -34,7 +34,7 @@ def test_the_kernel_is_the_python_implementation(shape, dtype, generator):
     parameters = packed(shape[0], dtype)
     s, w = near(shape, parameters, generator)
     found, expected = torch.stack(closed(s, w, parameters)), _closed(s, w, parameters)
-    # v_bc hangs on v_be with a gain of hundreds: rounding of v_be, 1e-7 V in float32, is seen there.
+    # v_bc hangs on v_be with a gain of hundreds: its rounding, 1e-7 V in float32, is seen there.
     tolerance = 1e-4 if dtype == torch.float32 else 1e-10
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     assert found.dtype == dtype and found.shape == (2, *shape)

@@ -23,7 +23,7 @@ from torch import Tensor
 from metaphys.ops import recurrence
 from metaphys.physics.circuit._closed import closed
 from metaphys.physics.circuit._junctions import junctions
-from metaphys.physics.circuit._parameters import Parameters, unpack
+from metaphys.physics.circuit._parameters import unpack
 from metaphys.physics.circuit._recurrence import (
     batched,
     future,

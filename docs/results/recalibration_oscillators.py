@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 import tyro
+from torch import Tensor
 
 from metaphys._runs import load_tree, save_tree
-from metaphys.physics import OscillatorArray, OscillatorUnknowns, Posterior, infer
+from metaphys.physics import OscillatorUnknowns, infer
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training.recalibration import (
@@ -27,8 +28,10 @@ from metaphys.training.recalibration import (
     Prior,
     RecalibrationConfig,
     Setting,
+    Unit,
     adapted,
     always,
+    array_problem,
     build,
     cancelled,
     identify,
@@ -105,16 +108,17 @@ class Experiment:
 
     def measurement(self, unit: int, most: int = BUDGETS[-1]) -> Measurement:
         """A unit, of which nothing was measured yet."""
-        return self.setting.measurement(unit, most)
+        (found,) = self.setting.measurements(unit, most)
+        return found
 
     def prior(self) -> Prior:
         """The learned prior; one for both limits."""
         config, file = self.config, self.folder / "prior.json"
-        array = self.setting.array
+        (array,) = self.setting.nominal
         if not file.exists():
             units = [self.measurement(k, config.prior_calls) for k in range(config.prior_units)]
             found = learn_prior(self.guess(), units, config.prior_calls, config.prior_rounds)
-            unknowns = found.unknowns
+            unknowns: Any = found.unknowns
             stored = {
                 "coupling": unknowns.coupling,
                 "gain": unknowns.gain,
@@ -129,8 +133,7 @@ class Experiment:
 
     def guess(self) -> Prior:
         """What is thought of the population before a unit was seen."""
-        own = self.config.gain_spread > 0
-        return Prior(OscillatorUnknowns(self.setting.array, 1.0, 0.0, 0.2, own), 0.01)
+        return self.setting.guess
 
     def start(self, kind: str, seed: int) -> Params:
         """Controls that were trained in one of three ways."""
@@ -146,17 +149,12 @@ class Experiment:
         key = (seed, kind)
         unknowns = self.prior().unknowns
 
-        def imagined(index: int) -> OscillatorArray:
+        def imagined(index: int) -> Unit:
             z = torch.randn(unknowns.size, generator=generator(*key, "unit", index))
-            return unknowns.system(z)
+            return (unknowns.system(z),)
 
-        def cancel(params: Params, system: OscillatorArray) -> Params:
-            offset = system.mismatch.coupling
-            assert offset is not None
-            return cancelled(params, offset, self.limit)
-
-        units: dict[str, Callable[[int], OscillatorArray]] = {
-            "in silico": lambda index: setting.array,
+        units: dict[str, Callable[[int], Unit]] = {
+            "in silico": always(setting.nominal),
             "population": lambda index: setting.training_unit(*key, index),
             "meta": imagined,
         }
@@ -165,9 +163,9 @@ class Experiment:
             initial,
             units[kind],
             steps=config.start_steps,
-            lr=config.start_lr,
+            lr=config.rate,
             key=key,
-            correction=cancel if kind == "meta" else None,
+            correction=setting.correct if kind == "meta" else None,
         )
         save_tree(file, learned, {"kind": kind})
         return learned
@@ -176,8 +174,8 @@ class Experiment:
 
     def accuracy(self, params: Params, unit: int) -> float:
         """On all test images, measured on the unit; these calls are nobody's budget."""
-        test = self.setting.problem.data.test
-        return self.setting.accuracy(params, self.setting.device(unit), test)
+        setting = self.setting
+        return setting.accuracy(params, setting.devices(unit), setting.data.test)
 
     def add(self, method: str, seed: int, unit: int, budget: int, calls: int, value: float) -> None:
         """Store what a method reached."""
@@ -211,7 +209,7 @@ def recalibrated(experiments: list[Experiment], units: range, *, first: bool) ->
             for seed in (experiment.seeds[:1] if first else experiment.seeds)
             if experiment.missing("recalibrated", unit, seed)
         ]
-        known = identify(prior, experiments[0].measurement(unit), BUDGETS) if todo else []
+        known = identify(prior, [experiments[0].measurement(unit)], BUDGETS) if todo else []
         for experiment, seed in todo:
             _adapt(experiment, unit, seed, known)
 
@@ -219,15 +217,16 @@ def recalibrated(experiments: list[Experiment], units: range, *, first: bool) ->
 def _adapt(experiment: Experiment, unit: int, seed: int, known: list[Known]) -> None:
     setting, start = experiment.setting, experiment.start("meta", seed)
     rows, value, last = [], 0.0, None
-    for budget, (posterior, calls) in zip(BUDGETS, known, strict=True):
-        if posterior is not last:  # what is known is the same, and so are the controls
-            offset = posterior.twin.mismatch.coupling
+    for budget, each in zip(BUDGETS, known, strict=True):
+        if last is None or not each.same(last):  # else the controls are the same, too
+            offset = _offset(each)
             params = cancelled(start, offset, experiment.limit)
             bare = value = experiment.accuracy(params, unit)
             if experiment.limit is not None:  # else nothing is left to be trained away
-                value = experiment.accuracy(adapted(setting, start, posterior, (seed, unit)), unit)
-            last = posterior
-        rows += [("cancelled alone", budget, calls, bare), ("recalibrated", budget, calls, value)]
+                value = experiment.accuracy(adapted(setting, start, each, (seed, unit)), unit)
+            last = each
+        reached = {"cancelled alone": bare, "recalibrated": value}
+        rows += [(name, budget, each.calls, at) for name, at in reached.items()]
     for method, budget, calls, reached in rows:
         experiment.add(method, seed, unit, budget, calls, reached)
 
@@ -253,8 +252,13 @@ def zero_shot(
 def _of_another(experiment: Experiment) -> Params:
     """What was made for a training unit."""
     measured = experiment.measurement(5, BUDGETS[0])
-    ((posterior, _),) = identify(experiment.prior(), measured, BUDGETS[:1])
-    return adapted(experiment.setting, experiment.start("meta", 0), posterior, (0, "other"))
+    (known,) = identify(experiment.prior(), [measured], BUDGETS[:1])
+    return adapted(experiment.setting, experiment.start("meta", 0), known, (0, "other"))
+
+
+def _offset(known: Known) -> Tensor:
+    (twin,) = known.twin
+    return twin.mismatch.coupling
 
 
 RATES = {"SGD": (0.3, 1.0, 3.0, 10.0), "Adam": (0.01, 0.03, 0.1)}
@@ -262,7 +266,7 @@ RATES = {"SGD": (0.3, 1.0, 3.0, 10.0), "Adam": (0.01, 0.03, 0.1)}
 
 def tuned(experiment: Experiment, units: range) -> None:
     """Five steps of physics-aware fine-tuning on 50 labels, 250 calls; seed 0."""
-    problem = experiment.setting.problem
+    problem = array_problem(experiment.config)
     tuning = range(VALIDATION_UNITS, VALIDATION_UNITS + 6)
     for kind in ("in silico", "population"):
         method = f"{kind}{' start' if kind == 'population' else ''} + fine-tuning"
@@ -283,7 +287,8 @@ def tuned(experiment: Experiment, units: range) -> None:
 def classical(experiments: list[Experiment], units: range) -> None:
     """Ridge and Gauss-Newton under a prior nobody learned, then training of the in-silico start."""
     first = experiments[0]
-    guess, noise = first.guess().unknowns, first.config.noise
+    guess: Any = first.guess().unknowns
+    noise = first.config.noise
     # One linearised step extrapolates the gain to where the twin is of no use (a unit at 76 %):
     # ridge fits the couplings alone. 0.15 is near the best for couplings, on a validation unit.
     alone = dataclasses.replace(guess, gain_deviation=0.0, per_oscillator=False)
@@ -298,7 +303,7 @@ def classical(experiments: list[Experiment], units: range) -> None:
             measured = first.measurement(unit)
             for budget in budgets if todo else ():
                 drives, readouts = measured.first(budget)
-                known = infer(
+                posterior = infer(
                     unknowns,
                     drives,
                     readouts,
@@ -306,38 +311,38 @@ def classical(experiments: list[Experiment], units: range) -> None:
                     controls=measured.controls,
                     steps=steps,
                 )
+                known = Known((posterior,), budget)
                 for experiment in todo:
                     value = _on_twin(experiment, known, unit, name)
                     experiment.add(method, 0, unit, budget, budget, value)
 
 
-def _on_twin(experiment: Experiment, known: Posterior, unit: int, name: str) -> float:
+def _on_twin(experiment: Experiment, known: Known, unit: int, name: str) -> float:
     """The in-silico start, cancelled and trained on the most probable twin."""
-    twin, start = known.twin, experiment.start("in silico", 0)
-    start = cancelled(start, twin.mismatch.coupling, experiment.limit)
-    params = trained(experiment.setting, start, always(twin), (0, unit, name))
+    start = cancelled(experiment.start("in silico", 0), _offset(known), experiment.limit)
+    params = trained(experiment.setting, start, always(known.twin), (0, unit, name))
     return experiment.accuracy(params, unit)
 
 
 def fully(experiment: Experiment, units: range) -> None:
     """Training on the unit itself until its validation accuracy is flat: an upper bound."""
     setting, config = experiment.setting, experiment.config
-    epoch = len(setting.problem.data.train) // config.batch
-    part = setting.problem.data.validation
+    epoch = len(setting.data.train) // config.batch
+    part = setting.data.validation
     for unit in units:
         if not experiment.missing("full training", unit):
             continue
-        system: Any = setting.population.spread.single(setting.array, unit)
+        system: Any = setting.simulated(unit)[0]
         offset = (system.mismatch.coupling + system.mismatch.coupling.mT) / 2
         start = experiment.start("meta", 0)
         params = best = cancelled(start, offset.fill_diagonal_(0), experiment.limit)
         reached, flat, epochs = -1.0, 0, 0
         while flat < EPOCHS_FLAT:
             params = learn_start(
-                setting, params, always(system), steps=epoch, lr=0.03, key=(unit, epochs)
+                setting, params, always((system,)), steps=epoch, lr=0.03, key=(unit, epochs)
             )
             with torch.no_grad():
-                found = setting.logits(params, part.inputs, system).argmax(-1)
+                found = setting.logits(params, part.inputs, (system,)).argmax(-1)
             value = float((found == part.targets).double().mean())
             epochs += 1
             if value > reached:

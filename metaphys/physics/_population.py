@@ -78,7 +78,12 @@ class Population:
     def unit(self, seed: int) -> Device:
         """The unit of this seed; drive and readout have no dimension for units."""
         (own,) = self._own([seed])
-        return self._noisy(SimulatedDevice(self.spread.single(self.system, own)), [own])
+        return self._noisy(SimulatedDevice(self.simulated(seed)), [own])
+
+    def simulated(self, seed: int) -> System:
+        """The physics of the unit of this seed, without noise: what an experiment cannot know."""
+        (own,) = self._own([seed])
+        return self.spread.single(self.system, own)
 
     def draw(self, units: int | Sequence[int]) -> Device:
         """A fleet, whose units lead the dimensions of drive and readout.

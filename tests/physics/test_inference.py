@@ -13,15 +13,24 @@ import torch
 from torch.func import jacrev, vmap
 
 from metaphys.physics import (
+    Circuit,
+    CircuitSpread,
+    MismatchUnknowns,
     OscillatorArray,
     OscillatorMismatch,
     OscillatorSpread,
     OscillatorUnknowns,
+    Plate,
+    PlateDesign,
+    PlateSpread,
+    SHGSpread,
+    ThinSHG,
     calibrate,
     infer,
     random_drives,
 )
 from metaphys.physics.oscillators._sensitivity import sensitivity
+from metaphys.physics.shg import TimeWindow
 
 SIZE = 5
 ARRAY = OscillatorArray(SIZE, steps=3, dt=0.3)
@@ -279,3 +288,130 @@ def test_a_fleet_has_no_unknowns():
 def test_the_offsets_are_right_under_vmap(generator):
     z = torch.randn(3, PRIOR.size, generator=generator)
     assert vmap(PRIOR.offsets)(z).equal(PRIOR.offsets(z))
+
+
+# Unknowns of any mismatch ---------------------------------------------------------------------
+
+SHG_SPREAD = SHGSpread(coupling=0.04, dk0=2.0, chirp=500.0, crosstalk=0.04, shift=0.1)
+PLATE_SPREAD = PlateSpread(frequency=0.01)
+WINDOW = TimeWindow(duration=16.0, points=512)
+FEW = {
+    "plate": (MismatchUnknowns(Plate(PlateDesign(modes=4), samples=40), PLATE_SPREAD), -1.0),
+    "circuit": (MismatchUnknowns(Circuit(samples=40), CircuitSpread()), -2.0),
+    "thin crystal": (MismatchUnknowns(ThinSHG(window=WINDOW), SHG_SPREAD), 0.0),
+}
+FEW_UNITS = {"plate": PLATE_SPREAD, "circuit": CircuitSpread()}
+
+
+def driven(unknowns, low, count, seed=3):
+    high = -low if low else 1.0
+    return random_drives(unknowns.ports, count, low=low, high=high, seed=seed)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_derivatives_by_any_mismatch_are_central_differences_and_reverse_mode(name, generator):
+    unknowns, low = FEW[name]
+    drives = driven(unknowns, low, 2)
+    z = 0.5 * torch.randn(unknowns.size, generator=generator)
+
+    def model(z):
+        return unknowns.system(z)(drives, {})
+
+    value, found = unknowns.linearised(z, drives, {})
+    scale = float(value.abs().max())
+    torch.testing.assert_close(value, model(z), rtol=1e-12, atol=1e-13 * scale)
+    assert found.abs().amax((0, 1)).min() > 1e-6 * scale  # every score is seen
+    tolerance = {"rtol": 1e-7, "atol": 1e-9 * scale}
+    torch.testing.assert_close(found, jacrev(model)(z), **tolerance)
+    h = 1e-4
+    basis = h * torch.eye(unknowns.size)
+    differences = torch.stack([(model(z + d) - model(z - d)) / (2 * h) for d in basis], -1)
+    # Third derivatives times h²; a plate's modes turn by 2 rad a deviation of the thickness.
+    torch.testing.assert_close(found, differences, rtol=1e-5, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_fleet_of_scores_is_its_units(name, generator):
+    unknowns, low = FEW[name]
+    z = 0.5 * torch.randn(3, unknowns.size, generator=generator)
+    drives = driven(unknowns, low, 2)
+    fleet = unknowns.system(z)
+    found = fleet(drives.expand(3, *drives.shape), {})
+    for index in range(3):
+        expected = unknowns.system(z[index])(drives, {})
+        torch.testing.assert_close(found[index], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_moments_are_those_of_the_spread():
+    spread = CircuitSpread()
+    found = MismatchUnknowns(Circuit(samples=10), spread)
+    mean, deviation = found.moments()
+    # Uniform within a tolerance; 256 units tell a deviation to 4 %, a mean to a sixteenth of it.
+    expected = torch.tensor([0.05] * 6 + [0.3] * 2) / 3**0.5
+    torch.testing.assert_close(deviation[:-1], expected, rtol=0.12, atol=0.0)
+    assert (mean.abs() < 0.25 * deviation).all()
+    assert deviation[-1] == pytest.approx(spread.temperature, rel=0.15)
+
+
+def test_scores_are_what_a_system_is_made_of(generator):
+    unknowns, _ = FEW["plate"]
+    z = torch.randn(unknowns.size, generator=generator)
+    fields = dataclasses.asdict(unknowns.system(z).mismatch)
+    torch.testing.assert_close(unknowns.scores(fields), z, rtol=1e-10, atol=1e-10)
+    mean, deviation = unknowns.moments()
+    other = unknowns.with_moments(torch.stack([mean + 0.01, 2 * deviation]))
+    moved = unknowns.translated(z, other)
+    for name, value in dataclasses.asdict(other.system(moved).mismatch).items():
+        torch.testing.assert_close(value, fields[name], rtol=1e-9, atol=1e-9)
+    assert unknowns.with_moments(unknowns.moments()).moments().equal(unknowns.moments())
+
+
+def test_a_refined_prior_has_the_moments_of_its_units(generator):
+    """With variances of zero it is the sample's mean and deviation, field by field."""
+    unknowns, _ = FEW["circuit"]
+    scores = list(torch.randn(40, unknowns.size, generator=generator) + 0.5)
+    found = unknowns.refined(scores, [torch.zeros(unknowns.size)] * 40)
+    units = [dataclasses.asdict(unknowns.system(z).mismatch) for z in scores]
+    sample = torch.stack([torch.stack(list(unit.values())) for unit in units])
+    mean, deviation = found.moments()
+    torch.testing.assert_close(mean, sample.mean(0))
+    torch.testing.assert_close(deviation, sample.std(0, correction=0))
+    wider = unknowns.refined(scores, [torch.full((unknowns.size,), 3.0)] * 40).moments()[1]
+    before = unknowns.moments()[1]
+    torch.testing.assert_close(wider.square(), deviation.square() + 3 * before.square())
+
+
+@pytest.mark.parametrize("name", FEW_UNITS)
+def test_the_posterior_covers_units_that_were_not_seen(name):
+    """Fresh readouts of the unit lie within two deviations of those of the posterior's draws."""
+    unknowns, low = FEW[name]
+    system = unknowns.system(torch.zeros(unknowns.size)).with_mismatch(None)
+    covered = []
+    for unit in range(4):
+        truth = FEW_UNITS[name].single(system, 20_000 + unit)
+        drives = driven(unknowns, low, 7, seed=unit)
+        readouts = truth(drives, {})
+        noise = 0.1 * float(readouts.std())
+        generator = torch.Generator().manual_seed(unit)
+        seen = readouts[:4] + noise * torch.randn(readouts[:4].shape, generator=generator)
+        found = infer(unknowns, drives[:4], seen, noise=noise, draws=50)
+        fleet = found.draw(20, generator)
+        told = fleet(drives[4:].expand(20, *drives[4:].shape), {})
+        mean, deviation = told.mean(0), told.std(0)
+        before = system(drives[4:], {})
+        assert (mean - readouts[4:]).norm() < 0.5 * (before - readouts[4:]).norm()
+        covered.append(((readouts[4:] - mean).abs() < 2 * deviation).double().mean())
+    assert 0.8 < float(torch.stack(covered).mean()) <= 1.0
+
+
+def test_draws_find_a_resonance_that_the_descent_alone_does_not():
+    plate, spread = Plate(samples=196), PlateSpread()
+    unknowns = MismatchUnknowns(plate, spread)
+    drives = driven(unknowns, -1.0, 4, seed=0)
+    readouts = spread.single(plate, 20_000)(drives, {})
+    noise = 0.03 * float(readouts.std())
+    alone, drawn = (
+        infer(unknowns, drives, readouts, noise=noise, draws=draws, steps=8).misfit / noise
+        for draws in (0, 300)
+    )
+    assert alone > 3 and drawn < 1

@@ -111,13 +111,6 @@ class OscillatorUnknowns(Unknowns):
             \quad \text{over couplings}
 
         and the gains' mean and deviation likewise, over all units.
-
-        Source: Dempster, Laird, Rubin, J. R. Stat. Soc. B 39, 1 (1977); for a prior, "empirical
-        Bayes".
-
-        Args:
-            scores: means (p,) of the scores of each unit under the present prior.
-            variances: their posterior variances (p,).
         """
         z, variance = torch.stack(list(scores)), torch.stack(list(variances))
         second = (z.square() + variance)[:, : self.pairs].mean()
@@ -130,3 +123,15 @@ class OscillatorUnknowns(Unknowns):
             gain=float(mean),
             gain_deviation=float(spread.mean().sqrt()),
         )
+
+    def moments(self) -> Tensor:
+        return torch.tensor([self.coupling, self.gain, self.gain_deviation], dtype=torch.float64)
+
+    def with_moments(self, moments: Tensor) -> OscillatorUnknowns:
+        coupling, gain, deviation = moments.tolist()
+        return dataclasses.replace(self, coupling=coupling, gain=gain, gain_deviation=deviation)
+
+    def translated(self, z: Tensor, other: OscillatorUnknowns) -> Tensor:
+        couplings = z[: self.pairs] * (self.coupling / other.coupling)
+        gains = (self.gains(z) - other.gain) / max(other.gain_deviation, 1e-12)
+        return torch.cat([couplings, gains])

@@ -12,6 +12,7 @@ from metaphys.physics.twins._pairs import Pairs, read_pairs, write_pairs
 from metaphys.physics.twins._posterior import Posterior, infer
 from metaphys.physics.twins._saved import load_twin, save_twin
 from metaphys.physics.twins._train import Schedule
+from metaphys.physics.twins._unknowns import MismatchUnknowns
 
 __all__ = [
     "Calibrate",
@@ -22,6 +23,7 @@ __all__ = [
     "LearnCorrection",
     "LearnNetwork",
     "Method",
+    "MismatchUnknowns",
     "NetworkTwin",
     "Pairs",
     "Posterior",

@@ -62,8 +62,18 @@ class Fields:
             for index in free.nonzero().tolist()
         ]
 
+    @property
+    def mean(self) -> dict[str, Tensor]:
+        """The prior's means by field, float64."""
+        return dict(self._mean)
+
+    @property
+    def deviation(self) -> dict[str, Tensor]:
+        """The prior's standard deviations by field, float64; 0 where known."""
+        return dict(self._deviation)
+
     def values(self, z: Tensor) -> dict[str, Tensor]:
-        """The fields at scores z (size,), in the dtype of z."""
+        """The fields (..., *shape) at scores z (..., size), in the dtype of z."""
         return self._placed(z, self._mean)
 
     def deviations(self, scores: Tensor) -> dict[str, Tensor]:
@@ -78,14 +88,15 @@ class Fields:
         return self._system.with_mismatch(kind(**found))
 
     def _placed(self, z: Tensor, around: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        parts = z.split([int(free.sum()) for free in self._free.values()])
+        parts = z.split([int(free.sum()) for free in self._free.values()], -1)
         found = {}
         for (name, free), part in zip(self._free.items(), parts):
-            places = torch.zeros(free.numel(), dtype=torch.long)
-            places[free.flatten()] = torch.arange(len(part))
+            places = torch.zeros(free.numel(), dtype=torch.long, device=z.device)
+            places[free.flatten()] = torch.arange(part.shape[-1], device=z.device)
             # Gathered and masked rather than put in place: right under every transform.
-            spread = part[places] if len(part) else z.new_zeros(free.numel())
-            change = self._deviation[name].to(z) * spread.reshape(free.shape)
+            none = z.new_zeros(*z.shape[:-1], free.numel())
+            spread = part[..., places] if part.shape[-1] else none
+            change = self._deviation[name].to(z) * spread.reshape(z.shape[:-1] + free.shape)
             found[name] = around[name].to(z) + change
         return found
 

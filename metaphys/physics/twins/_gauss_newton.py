@@ -18,6 +18,15 @@ from metaphys.physics._unknowns import Unknowns
 AT_ONCE = 64
 """Drives whose derivatives are held at a time."""
 
+COMPARED = 4
+"""Drives that draws of the prior are compared on."""
+
+FLEET = 100
+"""Draws that are compared at a time."""
+
+WITHIN = 3.0
+"""Draws lie within this many deviations: beyond, a Gaussian may leave a mismatch's domain."""
+
 
 class Problem:
     """Drives and readouts of one unit, in float64."""
@@ -69,6 +78,24 @@ class Problem:
             slope += rows.mT @ left
             squares += float(left.square().sum())
         return normal, slope, math.sqrt(squares / self.readouts.numel())
+
+    @torch.no_grad()
+    def nearest(self, z: Tensor, draws: int) -> Tensor:
+        """Of z (p,) and some draws of the prior the scores that explain the first drives best."""
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(draws, len(z), generator=generator, dtype=z.dtype)
+        scores = torch.cat([z.unsqueeze(0), drawn.clamp(-WITHIN, WITHIN).to(z)])
+        drives, readouts, controls = next(iter(self._parts()))
+        drives, readouts = drives[:COMPARED], readouts[:COMPARED]
+        if self.own:
+            controls = optree.tree_map(lambda control: control[:COMPARED], controls)
+        squares = []
+        for some in scores.split(FLEET):
+            each = drives.expand(len(some), *drives.shape)
+            fleet = optree.tree_map(lambda c: c.expand(len(some), *c.shape), controls)  # noqa: B023
+            left = self.unknowns.system(some)(each, fleet) - readouts
+            squares.append(left.square().sum((1, 2)).nan_to_num(torch.inf))
+        return scores[torch.cat(squares).argmin()]
 
     def misfit(self, z: Tensor) -> float:
         """The root mean square of f − y alone; infinite outside of the model's domain."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from metaphys.training.recalibration._array import array_problem
+from metaphys.training.recalibration._build import build
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
 from metaphys.training.recalibration._experiment import recalibrate
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior, learn_prior
 from metaphys.training.recalibration._recalibrate import Known, adapted, identify, trained
-from metaphys.training.recalibration._setting import Setting, build
-from metaphys.training.recalibration._start import always, learn_start
+from metaphys.training.recalibration._setting import Setting, Unit
+from metaphys.training.recalibration._start import always, imagined, learn_start
 
 __all__ = [
     "Known",
@@ -17,11 +19,14 @@ __all__ = [
     "Prior",
     "RecalibrationConfig",
     "Setting",
+    "Unit",
     "adapted",
     "always",
+    "array_problem",
     "build",
     "cancelled",
     "identify",
+    "imagined",
     "learn_prior",
     "learn_start",
     "recalibrate",

@@ -5,35 +5,56 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from metaphys._errors import check
+
+SYSTEMS = ("oscillators", "plate", "circuit", "shg")
+DATA = ("digits", "mnist", "vowels")
 
 
 @dataclass(frozen=True)
 class RecalibrationConfig:
-    """An experiment of recalibration: 49 pixels of MNIST on 59 oscillators."""
+    """An experiment of recalibration; by default 49 pixels of MNIST on 59 oscillators."""
+
+    system: Literal["oscillators", "plate", "circuit", "shg"] = "oscillators"
+    """The physical system of the layers."""
+
+    data: Literal["digits", "mnist", "vowels"] | None = None
+    """The data set; ``None`` for MNIST where there is a ``data_root``, and else for the digits that
+    come with scikit-learn."""
 
     data_root: Path | None = None
-    """The folder of MNIST's files; without it those of scikit-learn stand in (4x4 pixels)."""
+    """The folder of the data set's files, where it has any."""
+
+    pool: int | None = None
+    """Average blocks of so many pixels in each direction first; ``None`` for 7x7 of MNIST on
+    oscillators (4x4 of the digits), 14x14 (8x8) on other systems."""
+
+    layers: int = 2
+    """Physical layers, one after the other, each a unit of its own; oscillators have one."""
+
+    judged: int = 2000
+    """Test samples that accuracies are measured on, at most; on oscillators all are."""
 
     seed: int = 0
     """Of the initial controls, the batches and what is drawn; the held-out units are the same."""
 
     spread: float = 1.0
-    """Of the offsets of C between units: 0.7 of it on each off-diagonal of J."""
+    """How much units differ: of oscillators the offsets of C (0.7 of it on each off-diagonal of J),
+    else a factor on the usual tolerances."""
+
+    noise: float = 0.0
+    """Of a readout: of oscillators in rad, else in deviations of the readout for random drives."""
 
     gain: float = 0.1
-    """Mean relative error of the angle inside the sine."""
+    """Of oscillators: mean relative error of the angle inside the sine."""
 
     gain_spread: float = 0.0
     """Its spread from oscillator to oscillator, which no control can cancel."""
 
-    noise: float = 0.0
-    """Of a readout, in rad."""
-
     coupling_limit: float | None = None
-    """The couplings that can be set lie in plus or minus this; ``None`` for any."""
+    """Couplings of oscillators that can be set lie in plus or minus this; ``None`` for any."""
 
     bits: int | None = None
     """Of the converters of the controls, over the couplings' limit and plus or minus
@@ -43,19 +64,21 @@ class RecalibrationConfig:
     """The range of the converters of the forces, in units of the frequency squared."""
 
     budgets: tuple[int, ...] = (50, 100, 250)
-    """Device calls, ascending: a later budget goes on from an earlier one."""
+    """Device calls, ascending: a later budget goes on from an earlier one. A call is one sample
+    through one layer; layers share a budget evenly."""
 
     units: int = 20
     """Held-out units."""
 
     amplitude: float = 1.5
-    """The random drives that are measured are uniform in plus or minus this, in rad."""
+    """The random drives that oscillators are measured with are uniform in plus or minus this, in
+    rad; those of other systems fill the range of the hardware."""
 
     prior_units: int = 3
     """Training units that the prior is learned from."""
 
     prior_calls: int = 50
-    """Calls of each of them."""
+    """Calls of each layer of each of them."""
 
     prior_rounds: int = 2
     """Rounds of expectation maximisation."""
@@ -63,14 +86,14 @@ class RecalibrationConfig:
     start_steps: int = 3000
     """Steps of training that a start takes, of whichever kind."""
 
-    start_lr: float = 0.1
-    """Step size of Adam at their beginning."""
+    start_lr: float | None = None
+    """Step size of Adam at their beginning; ``None`` for 0.1 on oscillators, else 0.03."""
 
     twin_steps: int = 300
     """Steps of training on the fitted twin, which cost no device call."""
 
-    twin_lr: float = 0.1
-    """Step size of Adam at their beginning."""
+    twin_lr: float | None = None
+    """Step size of Adam at their beginning; ``None`` as above."""
 
     batch: int = 100
     """Samples in a step of training."""
@@ -80,16 +103,52 @@ class RecalibrationConfig:
         positive = len(self.budgets) > 0 and self.budgets[0] >= 1
         fits = rising and positive
         check(fits, "budgets", expected="ascending numbers >= 1", got=self.budgets)
-        for name in ("units", "prior_units", "prior_calls", "batch", "start_steps"):
+        for name in (
+            "units",
+            "prior_units",
+            "prior_calls",
+            "batch",
+            "start_steps",
+            "layers",
+            "judged",
+        ):
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
         for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread"):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
-        for name in ("spread", "amplitude", "start_lr", "twin_lr"):
+        for name in ("spread", "amplitude"):
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
+        for name in ("start_lr", "twin_lr", "pool"):
+            value = getattr(self, name)
+            check(value is None or value > 0, name, expected="> 0, or None", got=value)
         limit = self.coupling_limit
         check(limit is None or limit > 0, "coupling_limit", expected="> 0, or None", got=limit)
         ranged = self.bits is None or limit is not None
         check(ranged, "bits", expected="None where the couplings have no limit", got=self.bits)
+        self._check_system()
+
+    def _check_system(self) -> None:
+        for name, choices in {"system": SYSTEMS, "data": (*DATA, None)}.items():
+            value = getattr(self, name)
+            words = ", ".join(map(str, choices))
+            check(value in choices, name, expected=f"one of {words}", got=repr(value))
+        here = self.dataset == "digits" or self.data_root is not None
+        expected = f"the folder that holds the files of {self.dataset}"
+        check(here, "data_root", expected=expected, got=None)
+        if self.system == "oscillators":
+            check(self.data != "vowels", "data", expected="digits or mnist", got=repr(self.data))
+            return
+        least = f">= {self.layers}, a call of each layer"
+        check(self.budgets[0] >= self.layers, "budgets", expected=least, got=self.budgets)
+
+    @property
+    def dataset(self) -> Literal["digits", "mnist", "vowels"]:
+        """The data set, chosen or by default."""
+        return self.data or ("digits" if self.data_root is None else "mnist")
+
+    @property
+    def rate(self) -> float:
+        """The step size where none is chosen."""
+        return 0.1 if self.system == "oscillators" else 0.03
 
     def quick(self) -> RecalibrationConfig:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""

@@ -8,27 +8,33 @@ import torch
 from torch import Tensor
 
 from metaphys._runs import Progress, RunDirectory
-from metaphys.physics import OscillatorArray, OscillatorUnknowns
 from metaphys.training._outer import begin
-from metaphys.training._problem import TEST_UNITS, Params, generator
+from metaphys.training._problem import TEST_UNITS, Params
+from metaphys.training.recalibration._build import build
 from metaphys.training.recalibration._config import RecalibrationConfig
-from metaphys.training.recalibration._controls import cancelled
 from metaphys.training.recalibration._prior import Prior, learn_prior
 from metaphys.training.recalibration._recalibrate import adapted, identify
-from metaphys.training.recalibration._setting import Setting, build
-from metaphys.training.recalibration._start import Correction, always, training_step
+from metaphys.training.recalibration._setting import Correction, Setting
+from metaphys.training.recalibration._start import Units, always, imagined, training_step
 
 
 class Judged(NamedTuple):
     """What was reached on the held-out units so far.
 
     Attributes:
-        accuracy: (units, 1 + budgets): in silico, then recalibrated under each budget.
-        calls: (units, 1 + budgets), device calls that were taken.
+        accuracy: (units, 2 + budgets): in silico, the start, then recalibrated under each budget.
+        calls: (units, 2 + budgets), device calls that were taken.
     """
 
     accuracy: Tensor
     calls: Tensor
+
+
+class Learned(NamedTuple):
+    """A prior as it is stored: its moments and the noise."""
+
+    moments: Tensor
+    noise: Tensor
 
 
 class Experiment:
@@ -52,32 +58,33 @@ class Experiment:
 
     def prior(self) -> Prior:
         """What training units have in common."""
-        config, array = self.config, self.setting.array
-        own = config.gain_spread > 0
+        config, guess = self.config, self.setting.guess
+        layers = len(self.setting.nominal)
 
-        def learned(state: Tensor, index: int) -> Tensor:
-            guess = Prior(OscillatorUnknowns(array, 1.0, 0.0, 0.2, own), 0.01)
+        def learned(state: Learned, index: int) -> Learned:
             units = [
-                self.setting.measurement(unit, config.prior_calls)
+                layer
                 for unit in range(config.prior_units)
+                for layer in self.setting.measurements(unit, layers * config.prior_calls)
             ]
             found = learn_prior(guess, units, config.prior_calls, config.prior_rounds)
-            unknowns = found.unknowns
-            values = (unknowns.coupling, unknowns.gain, unknowns.gain_deviation, found.noise)
-            return torch.tensor(values, dtype=torch.float64)
+            noise = torch.tensor(found.noise, dtype=torch.float64)
+            return Learned(found.unknowns.moments(), noise)
 
-        state = torch.zeros(4, dtype=torch.float64)
-        coupling, gain, deviation, noise = self.phase("prior", state, learned, 1).tolist()
-        return Prior(OscillatorUnknowns(array, coupling, gain, deviation, own), noise)
+        moments = guess.unknowns.moments()
+        state = Learned(torch.zeros_like(moments), torch.zeros((), dtype=torch.float64))
+        found = self.phase("prior", state, learned, 1)
+        unknowns = guess.unknowns.with_moments(found.moments)
+        return guess._replace(unknowns=unknowns, noise=float(found.noise))
 
-    def start(self, name: str, units: Any, correction: Correction | None = None) -> Params:
+    def start(self, name: str, units: Units, correction: Correction | None = None) -> Params:
         """Controls that training on these units gives."""
         config = self.config
         step = training_step(
             self.setting,
             units,
             steps=config.start_steps,
-            lr=config.start_lr,
+            lr=config.start_lr or config.rate,
             key=(config.seed, name),
             correction=correction,
         )
@@ -86,46 +93,43 @@ class Experiment:
 
     def meta_start(self, prior: Prior) -> Params:
         """Controls that are easiest to correct, on units imagined from the prior."""
-        unknowns, seed = prior.unknowns, self.config.seed
-
-        def imagined(index: int) -> OscillatorArray:
-            return unknowns.system(
-                torch.randn(unknowns.size, generator=generator(seed, "imagined", index))
-            )
-
-        def cancel(params: Params, system: OscillatorArray) -> Params:
-            offset: Any = system.mismatch.coupling
-            return cancelled(params, offset, self.config.coupling_limit)
-
-        return self.start("meta start", imagined, cancel)
+        units = imagined(prior, len(self.setting.nominal), self.config.seed, "imagined")
+        return self.start("meta start", units, self.setting.correct)
 
     def judge(self, prior: Prior, nominal: Params, start: Params) -> Judged:
         """Every held-out unit, one a step."""
         config, setting = self.config, self.setting
-        test = setting.problem.data.test
 
         def unit(state: Judged, index: int) -> Judged:
             seed = self.units[index]
-            found = [(setting.accuracy(nominal, setting.device(seed), test), 0)]
-            measured = setting.measurement(seed, config.budgets[-1])
-            reached, known = 0.0, None
-            for posterior, calls in identify(prior, measured, config.budgets):
-                if posterior is not known:  # else the controls are the same
-                    params = adapted(setting, start, posterior, (config.seed, seed))
-                    reached, known = setting.accuracy(params, setting.device(seed), test), posterior
-                found.append((reached, calls))
+
+            def judged(params: Params) -> float:
+                return setting.accuracy(params, setting.devices(seed), setting.data.test)
+
+            found = [(judged(nominal), 0), (judged(start), 0)]
+            measured = setting.measurements(seed, config.budgets[-1])
+            reached, last = 0.0, None
+            for known in identify(prior, measured, config.budgets):
+                if last is None or not known.same(last):  # else the controls are the same
+                    reached = judged(adapted(setting, start, known, (config.seed, seed)))
+                    last = known
+                found.append((reached, known.calls))
             accuracy, calls = state.accuracy.clone(), state.calls.clone()
             accuracy[index] = torch.tensor([value for value, _ in found], dtype=torch.float64)
             calls[index] = torch.tensor([count for _, count in found])
             return Judged(accuracy, calls)
 
-        shape = (config.units, 1 + len(config.budgets))
+        shape = (config.units, 2 + len(config.budgets))
         state = Judged(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape).long())
         return self.phase("held-out units", state, unit, config.units)
 
     def rows(self, judged: Judged) -> list[dict[str, Any]]:
         """The rows of ``metrics.csv``."""
-        names = ["in silico", *(f"recalibrated, {b} calls" for b in self.config.budgets)]
+        names = [
+            "in silico",
+            "start alone",
+            *(f"recalibrated, {b} calls" for b in self.config.budgets),
+        ]
         return [
             {
                 "method": name,
@@ -162,16 +166,15 @@ def recalibrate(
         >>> config = RecalibrationConfig(units=1, budgets=(4,)).quick()
         >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
         >>> [row["method"] for row in recalibrate(config, run, Silent())]
-        ['in silico', 'recalibrated, 4 calls']
+        ['in silico', 'start alone', 'recalibrated, 4 calls']
     """
     torch.set_num_threads(1)
     experiment = Experiment(config, run, progress)
     prior = experiment.prior()
-    nominal = experiment.start("in silico", always(experiment.setting.array))
+    nominal = experiment.start("in silico", always(experiment.setting.nominal))
     judged = experiment.judge(prior, nominal, experiment.meta_start(prior))
     rows = experiment.rows(judged)
-    unknowns = prior.unknowns
-    learned = {name: getattr(unknowns, name) for name in ("coupling", "gain", "gain_deviation")}
-    run.write_json("summary.json", {"prior": {**learned, "noise": prior.noise}})
+    moments = prior.unknowns.moments().tolist()
+    run.write_json("summary.json", {"prior": {"moments": moments, "noise": prior.noise}})
     run.write_metrics(rows)
     return rows

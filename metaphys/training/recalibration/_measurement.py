@@ -17,14 +17,16 @@ class Measurement:
 
     Args:
         device: the unit.
-        amplitude: drives are uniform in plus or minus this.
+        low: drives are uniform from this, in the drive's unit,
+        high: to this.
         most: how many there are at most.
         seed: of the drives.
         controls: those of the measurement; by default all zero.
 
     Example:
         >>> from metaphys.physics import OscillatorArray, SimulatedDevice
-        >>> unit = Measurement(SimulatedDevice(OscillatorArray(3)), amplitude=1.5, most=10, seed=0)
+        >>> device = SimulatedDevice(OscillatorArray(3))
+        >>> unit = Measurement(device, low=-1.5, high=1.5, most=9, seed=0)
         >>> drives, readouts = unit.first(4)
         >>> again, _ = unit.first(2)
         >>> readouts.shape, unit.calls, bool(again.equal(drives[:2]))
@@ -35,13 +37,14 @@ class Measurement:
         self,
         device: Device,
         *,
-        amplitude: float,
+        low: float,
+        high: float,
         most: int,
         seed: int,
         controls: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.device, ports = device, device.ports
-        self._drives = random_drives(ports, most, low=-amplitude, high=amplitude, seed=seed)
+        self._drives = random_drives(ports, most, low=low, high=high, seed=seed)
         self._readouts = self._drives.new_empty(0, ports.readout)
         zero = {n: torch.zeros(shape) for n, shape in ports.controls.items()}
         self.controls = zero if controls is None else dict(controls)

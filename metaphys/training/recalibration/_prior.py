@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from metaphys.physics import OscillatorUnknowns, Posterior, infer
+from torch import Tensor
+
+from metaphys.physics import Posterior, Unknowns, infer
 from metaphys.training.recalibration._measurement import Measurement
 
-LEAST_NOISE = 1e-5
-"""The noise, in rad, that exact readouts are taken to have: single precision after 18 stages."""
+LEAST = 1e-3
+"""The least noise that is learned, as a part of the guess: of oscillators 1e-5 rad, which readouts
+in single precision have after 18 stages."""
 
 
 class Prior(NamedTuple):
-    """The unknowns with their prior, and the standard deviation of the readouts' noise, in rad."""
+    """What is known of a layer before it is measured.
 
-    unknowns: OscillatorUnknowns
+    Attributes:
+        unknowns: with their prior.
+        noise: standard deviation of the readouts' noise, in their unit.
+        draws: units of the prior that the first descent looks for a start among.
+    """
+
+    unknowns: Unknowns
     noise: float
+    draws: int = 0
 
 
 def learn_prior(
@@ -48,12 +59,16 @@ def learn_prior(
             progress(number * len(units) + len(found))
         refined = prior.unknowns.refined([f.z for f in found], [f.variance for f in found])
         # The scores are in the deviations of their prior: where it changed, so do they.
-        found = [rescaled(posterior, refined) for posterior in found]
-        prior = Prior(refined, max(_noise(found, calls), LEAST_NOISE))
+        found = [
+            dataclasses.replace(each, unknowns=refined, z=each.unknowns.translated(each.z, refined))
+            for each in found
+        ]
+        noise = max(_noise(found, calls), LEAST * guess.noise)
+        prior = Prior(refined, noise, guess.draws)
     return prior
 
 
-def inferred(prior: Prior, unit: Measurement, calls: int, start: object = None) -> Posterior:
+def inferred(prior: Prior, unit: Measurement, calls: int, start: Tensor | None = None) -> Posterior:
     """The posterior of a unit after its first ``calls`` drives."""
     drives, readouts = unit.first(calls)
     return infer(
@@ -62,27 +77,8 @@ def inferred(prior: Prior, unit: Measurement, calls: int, start: object = None) 
         readouts,
         noise=prior.noise,
         controls=unit.controls,
-        start=start,  # pyright: ignore[reportArgumentType]
-    )
-
-
-def rescaled(posterior: Posterior, unknowns: OscillatorUnknowns) -> Posterior:
-    """The same unit in the coordinates of another prior; only ``z`` is converted."""
-    before = posterior.unknowns
-    assert isinstance(before, OscillatorUnknowns)
-    z = posterior.z.clone()
-    z[: before.pairs] *= before.coupling / unknowns.coupling
-    gains = before.gains(posterior.z) - unknowns.gain
-    z[before.pairs :] = gains / max(unknowns.gain_deviation, 1e-12)
-    return Posterior(
-        unknowns,
-        z,
-        posterior.factor,
-        posterior.noise,
-        posterior.misfit,
-        posterior.used,
-        posterior.steps,
-        posterior.converged,
+        start=start,
+        draws=prior.draws,
     )
 
 

@@ -1,16 +1,17 @@
-"""A new unit: measure, infer, cancel, train on the twin; as far as a budget goes."""
+"""A new unit: measure, infer, take back, train on the twin; as far as a budget goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from metaphys.physics import OscillatorArray, Posterior
+import torch
+
+from metaphys.physics import Posterior
 from metaphys.training._problem import Params, generator
-from metaphys.training.recalibration._controls import cancelled
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior, inferred
-from metaphys.training.recalibration._setting import Setting
+from metaphys.training.recalibration._setting import Setting, Unit
 from metaphys.training.recalibration._start import Units, learn_start
 
 CHECKED = 10
@@ -27,46 +28,68 @@ class Known(NamedTuple):
     """What a budget of device calls told of a unit.
 
     Attributes:
-        posterior: of its mismatch.
+        posteriors: of the mismatch of each layer.
         calls: device calls that were taken, at most the budget.
     """
 
-    posterior: Posterior
+    posteriors: tuple[Posterior, ...]
     calls: int
 
+    @property
+    def twin(self) -> Unit:
+        """The most probable system of each layer."""
+        return tuple(posterior.twin for posterior in self.posteriors)
 
-def identify(prior: Prior, unit: Measurement, budgets: Sequence[int]) -> list[Known]:
+    def same(self, other: Known) -> bool:
+        """Whether nothing was learned between the two."""
+        return all(a is b for a, b in zip(self.posteriors, other.posteriors, strict=True))
+
+
+def identify(prior: Prior, unit: Sequence[Measurement], budgets: Sequence[int]) -> list[Known]:
     """What each of some ascending budgets of device calls tells of a unit.
 
-    A twin that knows its mismatch to 5 % of the spread, and predicts ten further readouts to within
-    the noise, is not fitted again: what is left of the budget is not spent.
+    Every layer takes its share of a budget. A layer whose twin knows its mismatch to 5 % of the
+    spread, and predicts ten further readouts to within the noise, is not fitted again: what is left
+    of its share is not spent.
     """
-    found: list[Known] = []
+    shares = [budget // len(unit) for budget in budgets]
+    layers = [_identified(prior, layer, shares) for layer in unit]
+    return [
+        Known(tuple(posterior for posterior, _ in each), sum(calls for _, calls in each))
+        for each in zip(*layers, strict=True)
+    ]
+
+
+def _identified(
+    prior: Prior, layer: Measurement, shares: Sequence[int]
+) -> list[tuple[Posterior, int]]:
+    found: list[tuple[Posterior, int]] = []
     settled = False
-    for budget in budgets:
-        settled = settled or (bool(found) and _predicts(found[-1].posterior, unit, budget))
-        if settled:
-            posterior = found[-1].posterior
-        else:
-            posterior = inferred(prior, unit, budget, found[-1].posterior.z if found else None)
-        found.append(Known(posterior, unit.calls))
+    for share in shares:
+        last = found[-1][0] if found else None
+        settled = settled or (last is not None and _predicts(last, layer, share))
+        if last is None or not settled:
+            last = inferred(prior, layer, share, None if last is None else last.z)
+        found.append((last, layer.calls))
     return found
 
 
-def adapted(
-    setting: Setting, start: Params, posterior: Posterior, key: tuple[object, ...]
-) -> Params:
-    """The start with the mismatch cancelled, trained on units drawn from the posterior."""
-    config, twin = setting.config, posterior.twin
-    params = cancelled(start, twin.mismatch.coupling, config.coupling_limit)
-    return trained(setting, params, _drawn(posterior, key), key)
+def adapted(setting: Setting, start: Params, known: Known, key: tuple[object, ...]) -> Params:
+    """The start, corrected where it can be, trained on units drawn from the posterior."""
+    params = start if setting.correct is None else setting.correct(start, known.twin)
+    return trained(setting, params, _drawn(known, key), key)
 
 
 def trained(setting: Setting, params: Params, units: Units, key: tuple[object, ...]) -> Params:
     """``twin_steps`` steps of training from ``params``."""
     config = setting.config
     return learn_start(
-        setting, params, units, steps=config.twin_steps, lr=config.twin_lr, key=(*key, "twin")
+        setting,
+        params,
+        units,
+        steps=config.twin_steps,
+        lr=config.twin_lr or config.rate,
+        key=(*key, "twin"),
     )
 
 
@@ -74,15 +97,14 @@ DRAWS = 16
 """Units drawn from a posterior that training on it goes round."""
 
 
-def _drawn(posterior: Posterior, key: tuple[object, ...]) -> Units:
-    fleet = posterior.draw(DRAWS, generator(*key, "posterior")).mismatch
-    kind = type(fleet)
-
-    def unit(index: int) -> OscillatorArray:
-        n = index % DRAWS
-        return posterior.twin.with_mismatch(kind(coupling=fleet.coupling[n], gain=fleet.gain[n]))
-
-    return unit
+def _drawn(known: Known, key: tuple[object, ...]) -> Units:
+    source, dtype = generator(*key, "posterior"), torch.get_default_dtype()
+    layers = [
+        (posterior.unknowns, posterior.scores(DRAWS, source).to(dtype))
+        for posterior in known.posteriors
+    ]
+    drawn = [tuple(unknowns.system(scores[n]) for unknowns, scores in layers) for n in range(DRAWS)]
+    return lambda index: drawn[index % DRAWS]
 
 
 def _predicts(posterior: Posterior, unit: Measurement, budget: int) -> bool:

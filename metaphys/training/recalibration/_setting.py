@@ -2,117 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from metaphys.data import Split
+from metaphys.data import Dataset, Split
 from metaphys.nn import Measured, run_on
-from metaphys.physics import Converter, Device, OscillatorArray, Population, WithConverters
+from metaphys.physics import Converter, Device, Population, WithConverters
 from metaphys.training import _problem
-from metaphys.training._config import Config
-from metaphys.training._problem import TRAINING_UNITS, Params, Problem
+from metaphys.training._problem import Params
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._measurement import Measurement
+from metaphys.training.recalibration._prior import Prior
+
+Unit = tuple[Any, ...]
+"""A unit as a model has it: a :class:`~metaphys.physics.System` for each layer of the network."""
+
+Correction = Callable[[Params, Unit], Params]
+"""What is done to the controls, once, when a unit is known."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A network on one array of oscillators, and where units of it come from.
+    """A network whose layers are physical systems, and where units of it come from.
 
     Attributes:
         config: what it was built from.
-        problem: the network in functional form, its data and its population.
+        data: the data set as the network takes it.
+        network: on its nominal systems.
+        populations: where the devices of each layer come from, noise included.
+        nominal: the model of each layer that needs no measurement.
+        guess: what is thought of a layer's unknowns before any unit was seen.
+        initial: from a seed to parameters to start from.
+        low: the least drive that is measured, in the drive's unit.
+        high: the greatest.
+        correct: takes a known unit's mismatch back in the controls; ``None`` where none can.
+        converters: of the controls of each device, by name.
     """
 
     config: RecalibrationConfig
-    problem: Problem
+    data: Dataset
+    network: nn.Module
+    populations: tuple[Population, ...]
+    nominal: Unit
+    guess: Prior
+    initial: Callable[[int], Params]
+    low: float
+    high: float
+    correct: Correction | None = None
+    converters: Mapping[str, Converter] = field(default_factory=dict)
 
-    @property
-    def array(self) -> OscillatorArray:
-        """The nominal array."""
-        return self.problem.network.systems[0]
+    def devices(self, unit: int) -> tuple[Device, ...]:
+        """A unit by its seed, as hardware takes its controls: a device for each layer."""
+        bare = [population.unit(unit) for population in self.populations]
+        if not self.converters:
+            return tuple(bare)
+        return tuple(WithConverters(device, controls=self.converters) for device in bare)
 
-    @property
-    def population(self) -> Population:
-        """Where units come from."""
-        return self.problem.population
+    def measurements(self, unit: int, most: int) -> tuple[Measurement, ...]:
+        """A unit of which nothing was measured yet, with its controls as near to 0 as they go.
 
-    def device(self, unit: int) -> Device:
-        """A unit by its seed, as hardware takes its controls."""
-        device, config = self.population.unit(unit), self.config
-        if config.bits is None or config.coupling_limit is None:
-            return device
-        limits = {"coupling": config.coupling_limit, "force": config.force_limit}
-        each = {name: Converter(config.bits, -most, most) for name, most in limits.items()}
-        return WithConverters(device, controls=each)
+        Args:
+            unit: its seed.
+            most: device calls, which the layers share evenly.
+        """
+        found = []
+        for layer, device in enumerate(self.devices(unit)):
+            controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
+            set_to = {n: c(controls[n]) for n, c in self.converters.items()}
+            one = Measurement(
+                device,
+                low=self.low,
+                high=self.high,
+                most=most // len(self.nominal),
+                seed=_problem.seed_of(unit, layer) if layer else unit,
+                controls={**controls, **set_to},
+            )
+            found.append(one)
+        return tuple(found)
 
-    def measurement(self, unit: int, most: int) -> Measurement:
-        """A unit of which nothing was measured yet, with its controls as near to 0 as they go."""
-        device = self.device(unit)
-        controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
-        if isinstance(device, WithConverters):
-            controls = {n: device.controls[n](value) for n, value in controls.items()}
-        return Measurement(
-            device, amplitude=self.config.amplitude, most=most, seed=unit, controls=controls
-        )
+    def logits(self, params: Params, inputs: Tensor, unit: Unit) -> Tensor:
+        """What the network answers on a model of a unit."""
+        with run_on(self.network, *unit):
+            return functional_call(self.network, params, (inputs,))
 
     @torch.no_grad()
-    def accuracy(self, params: Params, device: Device, part: Split) -> float:
-        """Of the network on a device, which is called once a sample."""
-        with run_on(self.problem.network, Measured(device)):
-            found = torch.cat([self.problem.apply(params, x) for x in part.inputs.split(1000)])
+    def accuracy(self, params: Params, devices: Sequence[Device], part: Split) -> float:
+        """Of the network on a unit's devices, each of which is called once a sample."""
+        with run_on(self.network, *map(Measured, devices)):
+            parts = part.inputs.split(1000)
+            found = torch.cat([functional_call(self.network, params, (x,)) for x in parts])
         return float((found.argmax(-1) == part.targets).double().mean())
 
-    def logits(self, params: Params, inputs: Tensor, system: OscillatorArray) -> Tensor:
-        """What the network answers on a model of a unit."""
-        with run_on(self.problem.network, system):
-            return self.problem.apply(params, inputs)
-
-    def initial(self, seed: int) -> Params:
-        """Controls to start from."""
-        source = _problem.generator(seed, "initial")
-        found = self.array.init_controls(generator=source)
-        return {f"layers.0.controls.{name}": value for name, value in found.items()}
-
-    def training_unit(self, *key: object) -> OscillatorArray:
+    def training_unit(self, *key: object) -> Unit:
         """A simulated unit of the training population."""
         (seed,) = _problem.draw_units(1, *key)
-        assert seed >= TRAINING_UNITS
-        return self.population.spread.single(self.array, seed)  # pyright: ignore[reportReturnType]
+        return self.simulated(seed)
+
+    def simulated(self, unit: int) -> Unit:
+        """The physics of a unit by its seed, which no experiment knows."""
+        return tuple(population.simulated(unit) for population in self.populations)
 
     def batch(self, *key: object) -> tuple[Tensor, Tensor]:
         """Training samples that depend on ``key`` alone."""
-        part = self.problem.data.train
+        part = self.data.train
         source = _problem.generator(*key)
         rows = torch.randint(len(part), (self.config.batch,), generator=source)
         return part.inputs[rows], part.targets[rows]
-
-
-def build(config: RecalibrationConfig) -> Setting:
-    """The setting that a configuration describes.
-
-    Raises:
-        ValueError, FileNotFoundError: the data cannot be had.
-
-    Example:
-        >>> setting = build(RecalibrationConfig(spread=0.5))
-        >>> setting.array, setting.config.budgets
-        (OscillatorArray(26, steps=5, dt=0.1), (50, 100, 250))
-    """
-    mnist = config.data_root is not None
-    problem = _problem.build(
-        Config(
-            data="mnist" if mnist else "digits",
-            data_root=config.data_root,
-            pool=4 if mnist else 2,
-            units=config.units,
-            coupling_spread=config.spread,
-            gain=config.gain,
-            gain_spread=config.gain_spread,
-            noise=config.noise,
-            coupling_limit=config.coupling_limit,
-        )
-    )
-    return Setting(config, problem)

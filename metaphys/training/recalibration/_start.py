@@ -6,29 +6,51 @@ from collections.abc import Callable
 
 import torch
 
-from metaphys.physics import OscillatorArray
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._outer import Loop, begin, check_finite, descend
-from metaphys.training._problem import Params
-from metaphys.training.recalibration._setting import Setting
+from metaphys.training._problem import Params, generator
+from metaphys.training.recalibration._prior import Prior
+from metaphys.training.recalibration._setting import Correction, Setting, Unit
+from metaphys.training.unit._kinds import within
 
-Units = Callable[[int], OscillatorArray]
+Units = Callable[[int], Unit]
 """The unit that a step is taken on."""
 
 
-def always(system: OscillatorArray) -> Units:
+def always(unit: Unit) -> Units:
     """One unit for all steps.
 
     Example:
-        >>> nominal = OscillatorArray(3)
+        >>> from metaphys.physics import OscillatorArray
+        >>> nominal = (OscillatorArray(3),)
         >>> always(nominal)(7) is nominal
         True
     """
-    return lambda step: system
+    return lambda step: unit
 
 
-Correction = Callable[[Params, OscillatorArray], Params]
-"""What is done to the controls, once, when a unit is known."""
+LIKELY = 3.0
+"""Imagined units lie within this many deviations: beyond, a Gaussian may leave their domain."""
+
+
+def imagined(prior: Prior, layers: int, *key: object) -> Units:
+    """Another unit of the prior in every step.
+
+    Example:
+        >>> from metaphys.physics import Circuit, CircuitSpread, MismatchUnknowns
+        >>> prior = Prior(MismatchUnknowns(Circuit(), CircuitSpread()), noise=0.01)
+        >>> units = imagined(prior, 3, "an example")
+        >>> len(units(0)), bool(units(0)[0].mismatch.L == units(1)[0].mismatch.L)
+        (3, False)
+    """
+    unknowns = prior.unknowns
+
+    def unit(index: int) -> Unit:
+        source = generator(*key, index)
+        scores = torch.randn(layers, unknowns.size, generator=source).clamp(-LIKELY, LIKELY)
+        return tuple(unknowns.system(z) for z in scores)
+
+    return unit
 
 
 def training_step(
@@ -49,13 +71,14 @@ def training_step(
 
     def step(loop: Loop, index: int) -> Loop:
         inputs, targets = setting.batch(*key, index)
-        system = units(index)
+        unit = units(index)
         params = {n: value.detach().requires_grad_() for n, value in loop.learned.items()}
-        corrected = params if correction is None else correction(params, system)
-        loss = cross_entropy(setting.logits(corrected, inputs, system), targets)
+        corrected = params if correction is None else correction(params, unit)
+        loss = cross_entropy(setting.logits(corrected, inputs, unit), targets)
         check_finite(loss.detach())
         found = torch.autograd.grad(loss, list(params.values()))
-        return descend(loop, index, steps, loss, dict(zip(params, found)), lr)
+        loop = descend(loop, index, steps, loss, dict(zip(params, found)), lr)
+        return loop._replace(learned={n: within(n, value) for n, value in loop.learned.items()})
 
     return step
 
@@ -77,7 +100,7 @@ def learn_start(
         >>> from metaphys.training.recalibration import RecalibrationConfig, build
         >>> setting = build(RecalibrationConfig(batch=10))
         >>> start = learn_start(
-        ...     setting, setting.initial(0), lambda step: setting.array, steps=2, lr=0.1, key=(0,)
+        ...     setting, setting.initial(0), always(setting.nominal), steps=2, lr=0.1, key=(0,)
         ... )
         >>> {name: tuple(value.shape) for name, value in start.items()}
         {'layers.0.controls.coupling': (26, 26), 'layers.0.controls.force': (26,)}

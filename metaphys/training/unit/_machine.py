@@ -105,7 +105,7 @@ def build_machine(config: TrainConfig) -> Machine:
     units = [_unit(config, kind, system, layer) for layer, system in enumerate(hardware)]
     spice = config.device == "spice"
     bare = [_spice(unit, config) if spice else SimulatedDevice(unit) for unit in units]
-    sigma = [config.noise * _deviation(system, kind) for system in hardware]
+    sigma = [config.noise * deviation(system, kind) for system in hardware]
     exact = None if spice else tuple(units)
     return Machine(
         config=config,
@@ -178,7 +178,7 @@ def _spice(unit: Any, config: TrainConfig) -> Device:
     )
 
 
-def _deviation(system: System, kind: Kind) -> float:
+def deviation(system: System, kind: Kind) -> float:
     """Standard deviation of the readout for drives that are uniform in their range."""
     source = generator("deviation")
     drive = torch.rand(32, system.ports.drive, generator=source)

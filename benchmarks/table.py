@@ -25,8 +25,17 @@ shared.
 the interpreter 23 % (its garbage collector 8 %), malloc 21 %, these kernels 4 %: what costs is the
 number of tensors, not the arithmetic. Tried: results that share blocks (a twentieth faster; an
 operator's results must not alias), one tensor cut into views (as fast as this, but views cannot be
-detached in place), results past the dispatcher (kept). Next would be moments that are packed into
-one tensor from step to step, which is another form of state.
+detached in place), results past the dispatcher (kept).
+
+Moments that stay packed from step to step, one tensor each for all parameters, were tried as a
+prototype: 200 gradients and two tensors in, 200 updates and two tensors out. By processor time, on
+a shared machine: TorchOpt 35.9 ms, metaphys as it is 6.7 (5.4 times as fast), packed 2.5 (14 times;
+autograd's floor for 202 tensors is 0.9), and 2.9 (12 times) where each moment is asked for as a
+view. It is not in metaphys: a state is a tree whose moments are like the parameters, each a tensor
+of its own, which can be detached and written in place, masked, and given to a group. A moment that
+is a view of a block can be none of that, and one that is cut out without being a view loses what is
+written to it. A state of another kind beside this one would have to be known to every composition,
+form, adjoint and file.
 
 Freed memory stays with the process in this run (glibc's `MALLOC_TRIM_THRESHOLD_` and
 `MALLOC_MMAP_THRESHOLD_`, set by the Makefile for all peers; `make bench BENCH_ENV=` measures with

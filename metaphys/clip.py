@@ -24,7 +24,7 @@ class _ByNorm(Stateless):
     def check(self, hyper: Mapping[str, Any]) -> None:
         _parts.check_at_least("max_norm", hyper["max_norm"])
         order = hyper["norm_type"]
-        number = isinstance(order, (int, float)) and not isinstance(order, bool)
+        number = _parts.is_number(order)
         check(number and order >= 1, "norm_type", expected="a number >= 1", got=repr(order))
         _parts.check_flag("error_if_nonfinite", hyper["error_if_nonfinite"])
 

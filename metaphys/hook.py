@@ -13,6 +13,7 @@ import torch
 from metaphys._errors import check
 from metaphys._typing import Tensors
 from metaphys.ops._fused import forward_mode_is_on
+from metaphys.optim import _parts
 from metaphys.optim._empty import Stateless
 from metaphys.optim.rule import Rule
 
@@ -42,11 +43,16 @@ def nan_to_num_hook(
         posinf: in place of ∞; the largest finite number of the dtype by default.
         neginf: in place of -∞; the smallest by default.
 
+    Raises:
+        TypeError: if one of them is no number.
+
     Example:
         >>> import torch, metaphys
         >>> metaphys.hook.nan_to_num_hook(posinf=9.0)(torch.tensor([float("inf"), 1.0]))
         tensor([9., 1.])
     """
+    for name, value in (("nan", nan), ("posinf", posinf), ("neginf", neginf)):
+        _parts.check_replacement(name, value)
 
     def hook(g: torch.Tensor) -> torch.Tensor:
         return torch.nan_to_num(g, nan, posinf, neginf)

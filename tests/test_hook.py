@@ -89,3 +89,13 @@ def test_hooks_on_tensors():
 def test_what_is_no_function_is_refused():
     with pytest.raises(TypeError, match="`hook` must be a function"):
         metaphys.register_hook(1.0)
+
+
+@pytest.mark.parametrize("argument", ["nan", "posinf", "neginf"])
+@pytest.mark.parametrize(
+    "wrong", ["0", [0.0], torch.ones(2), 1j, 10**400, True], ids=lambda x: type(x).__name__
+)
+def test_what_is_no_replacement_is_refused(argument, wrong):
+    for make in (hook.nan_to_num_hook, metaphys.nan_to_num):
+        with pytest.raises(TypeError, match=f"^`{argument}` must be a number or None"):
+            make(**{argument: wrong})

@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch.optim import lr_scheduler
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import metaphys
 from metaphys import schedule
@@ -204,6 +206,29 @@ def test_they_are_explicit_inputs_of_an_adjoint(name, adjoint):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+class OneDevice(TorchDispatchMode):
+    """Raises where an operator is given tensors of two devices."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run the operator, unless it mixes devices."""
+        tensors = [t for t in _pytree.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        assert len({t.device for t in tensors}) < 2, f"{func} of {[t.device for t in tensors]}"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("adjoint", [Full(), Checkpoint(2), Mixed(2)], ids=str)
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_they_may_be_learned_on_another_device_than_the_steps(name, adjoint):
+    # Steps are counted on the CPU; the device here has no values, only places.
+    inputs = [torch.tensor(x, device="meta").requires_grad_() for x in (0.2, 0.1)]
+    start = torch.ones(2, device="meta")
+    with OneDevice():
+        rule = metaphys.sgd(DIFFERENTIATED[name](*inputs), momentum=0.5)
+        end = metaphys.unroll(lambda p, _: (p**2).sum(), rule, start, steps=6, adjoint=adjoint)
+        found = torch.autograd.grad(end.params.sum(), inputs)
+    assert [each.device.type for each in found] == ["meta", "meta"]
+
+
 @pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_a_schedule_is_data(name):
     a, b = torch.tensor(0.7), torch.tensor(0.4)
@@ -238,10 +263,19 @@ WRONG = {
     "boundaries": lambda: schedule.join_schedules([schedule.constant(1.0)] * 3, [4, 2]),
     "schedules": lambda: schedule.join_schedules([schedule.constant(1.0)], [4]),
     "boundaries_and_scales": lambda: schedule.piecewise_constant(1.0, {-1: 0.5}),
+    "boundaries_and_scales ": lambda: schedule.piecewise_constant(1.0, [2]),
+    "boundaries_and_scales  ": lambda: schedule.piecewise_constant(1.0, {"2": 0.5, 3: 0.5}),
+    "boundaries_and_scales   ": lambda: schedule.piecewise_constant(1.0, {2: "half"}),
+    "schedules ": lambda: schedule.join_schedules(schedule.constant(1.0), []),
+    "boundaries ": lambda: schedule.join_schedules([schedule.constant(1.0)], 3),
+    "staircase": lambda: metaphys.exponential_decay(1.0, 0.5, staircase=torch.ones(2)),
+    "value": lambda: schedule.constant(10**400),
+    "value ": lambda: schedule.constant(torch.tensor(1j)),
+    "total_steps ": lambda: schedule.one_cycle(1.0, 10**400),
 }
 
 
 @pytest.mark.parametrize("argument", WRONG)
 def test_wrong_arguments_are_named(argument):
-    with pytest.raises((ValueError, TypeError), match=f"`{argument}` must be"):
+    with pytest.raises((ValueError, TypeError), match=f"^`{argument.strip()}` must be"):
         WRONG[argument]()

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import warnings
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,28 @@ def test_what_differs_is_told():
     for (name, argument), value in DEFAULTS.items():
         told = f"`{name.split('.')[-1]}`" in page and f"`{argument}`" in page
         assert told, f"{name}({argument}={value!r}) is not on the page for those who move"
+
+
+MISSING = {
+    "transform": ("scale.flat", "trace.impl"),
+    "alias.utils": ("flip_sign_and_add_weight_decay", "scale_by_neg_lr"),
+    "transform.utils": ("inc_count", "update_moment", "tree_map_flat", "tree_map_flat_"),
+    "accelerated_op": ("AdamOp.MuOp", "AdamOp.NuOp", "AdamOp.UpdatesOp"),
+    "pytree": ("tree_as_rref", "tree_to_here"),
+    "typing": ("RRef",),
+    "nn": ("ImplicitMetaGradientModule", "ZeroOrderGradientModule"),
+}
+"""Names of TorchOpt, by module, that are not here."""
+
+
+@pytest.mark.parametrize("module", MISSING)
+def test_what_is_not_here_is_told(module):
+    page = (Path(__file__).parent.parent / "docs/how-to/from-torchopt.md").read_text()
+    told = page[page.index("## What is not here") : page.index("## Where to go further")]
+    for name in MISSING[module]:
+        assert name in told
+        with pytest.raises((ImportError, AttributeError)):
+            attrgetter(name)(importlib.import_module(f"metaphys.{module}"))
 
 
 @pytest.mark.parametrize("module", TABLE)

@@ -10,6 +10,7 @@ import torch
 from metaphys._errors import check, refuse
 from metaphys._tree import flatten_like, flatten_tensors, unflatten
 from metaphys._typing import Leaves, Tree
+from metaphys.ops._checks import COMPUTED
 from metaphys.optim._core import Core, select, select_hyper
 from metaphys.optim._state import merge_state, select_state, steps_of
 
@@ -26,6 +27,7 @@ def update_leaves(
             got=f"{len(grads)} leaves",
             remedy="Make a new state with `init` when parameters come or go.",
         )
+    _check_gradients(grads, params, anything=core.whole)
     hyper = core.resolve(hyper, state, grads if params is None else params)
     if all(grad is not None for grad in grads):
         updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]
@@ -43,6 +45,30 @@ def update_leaves(
     for index, update in zip(present, updates):
         result[index] = update
     return result, merge_state(state, part, present)
+
+
+def _check_gradients(grads: Leaves, params: Leaves | None, *, anything: bool) -> None:
+    """Refuse gradients that are not like the parameters: they would broadcast, or meet no kernel.
+
+    Args:
+        grads: gradients or ``None``.
+        params: the parameters, if they are given.
+        anything: a user's own functions may compute with complex numbers, too.
+    """
+    for index, grad in enumerate(grads):
+        if grad is None:
+            continue
+        dtype, layout = grad.dtype, grad.layout
+        known = dtype in COMPUTED or (anything and (dtype.is_complex or dtype.is_floating_point))
+        if layout is not torch.strided or not known:
+            expected = "dense, and float32, float64, bfloat16 or float16"
+            refuse(f"grads[{index}]", expected=expected, got=f"{layout}, {dtype}")
+        if params is not None and grad.shape != params[index].shape:  # type: ignore[union-attr]
+            refuse(
+                f"grads[{index}]",
+                expected=f"of shape {tuple(params[index].shape)}, its parameter's",  # type: ignore[union-attr]
+                got=f"shape {tuple(grad.shape)}",
+            )
 
 
 def apply_updates(params: Tree, updates: Tree, *, inplace: bool = True) -> Tree:
@@ -98,5 +124,8 @@ def _kind(tensor: torch.Tensor) -> int:
 
 
 def add_updates(params: Leaves, updates: Leaves) -> list[torch.Tensor | None]:
-    """``params + updates`` on flat lists, out of place; ``None`` updates change nothing."""
-    return [p if p is None or u is None else p + u for p, u in zip(params, updates)]
+    """``params + updates`` on flat lists, out of place; ``None`` updates change nothing.
+
+    Parameters keep their dtype, as they do in place.
+    """
+    return [p if p is None or u is None else (p + u).to(p.dtype) for p, u in zip(params, updates)]

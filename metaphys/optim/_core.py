@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -79,14 +80,17 @@ class Core(ABC):
         """
         count, resolved = steps_of(state), dict(hyper)
         for name, value in hyper.items():
+            shaped = name in self.per_leaf
             if callable(value) and name in self.of_params:
                 resolved[name] = PerLeaf(tuple(values_of_params(name, value, params)))
             elif isinstance(value, PerLeaf):
-                resolved[name] = PerLeaf(tuple(scheduled(each, count) for each in value.values))
+                own = (scheduled(name, each, count, shaped=shaped) for each in value.values)
+                resolved[name] = PerLeaf(tuple(own))
             elif isinstance(value, (tuple, list)):  # betas
-                resolved[name] = tuple(scheduled(each, count) for each in value)
-            else:
-                resolved[name] = scheduled(value, count)
+                pairs = enumerate(value)
+                resolved[name] = tuple(scheduled(f"{name}[{i}]", x, count) for i, x in pairs)
+            elif callable(value):
+                resolved[name] = scheduled(name, value, count, shaped=shaped)
         return resolved
 
     def holding(self, state: Any, hyper: Mapping[str, Any]) -> Any:
@@ -114,11 +118,27 @@ class PerLeaf(NamedTuple):
     values: tuple[Any, ...]
 
 
-def scheduled(value: Any, count: torch.Tensor) -> Any:
-    """A hyper-parameter after ``count`` steps of each leaf."""
+def scheduled(name: str, value: Any, count: torch.Tensor, *, shaped: bool = False) -> Any:
+    """A hyper-parameter after ``count`` steps of each leaf.
+
+    Args:
+        name: what it is called.
+        value: the hyper-parameter; anything but a function is its own value.
+        count: int64 (n,).
+        shaped: a schedule may give a tensor with a value for each entry of a parameter.
+    """
     if not callable(value):
         return value
-    return value(count.to(torch.float64).amax() if len(count) else count.sum())
+    found = value(count.to(torch.float64).amax() if len(count) else count.sum())
+    if isinstance(found, torch.Tensor):
+        if found.ndim and not shaped:
+            expected, got = "a schedule of numbers", f"one that gives shape {tuple(found.shape)}"
+            refuse(name, expected=expected, got=got)
+        return found
+    if not isinstance(found, Real):  # NumPy's floats are, too
+        expected, got = "a schedule of numbers", f"one that gives {type(found).__name__}"
+        refuse(name, expected=expected, got=got, error=TypeError)
+    return found if isinstance(found, (int, float)) else float(found)
 
 
 def each(value: Any, leaves: Sequence[Any]) -> Sequence[Any]:
@@ -132,7 +152,10 @@ def values_of_params(
     """A hyper-parameter that is a list, or a function of the parameters, with one for each."""
     if params is None:
         refuse("params", expected=f"given when `{name}` is a function of them", got=None)
-    values = list(value(params) if callable(value) else value)
+    found = value(params) if callable(value) else value
+    listed = isinstance(found, (tuple, list))
+    check(listed, name, expected="a list", got=type(found).__name__, error=TypeError)
+    values = list(found)
     check(
         len(values) == len(params),
         name,

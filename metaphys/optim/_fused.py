@@ -24,8 +24,8 @@ class Fused(Leafwise):
     """
 
     @abstractmethod
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
-        """The operator for these options."""
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
+        """The operator for these options, and for a state that keeps the moments ``kept``."""
 
     @abstractmethod
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
@@ -34,8 +34,10 @@ class Fused(Leafwise):
     def leaf(self, at: Leaf) -> tuple[torch.Tensor, Moments]:
         """The direction of one leaf and its next moments, by the operator's own function."""
         grad, moments, factors, hyper = at
-        kept = tuple(moment for moment in moments if moment is not None)
-        direction, after = self.operator(hyper).leaf(grad, kept, factors, self.numbers(hyper, 1.0))
+        named = zip(self.state._fields[1:], moments)
+        kept = {name: moment for name, moment in named if moment is not None}
+        operator, numbers = self.operator(hyper, list(kept)), self.numbers(hyper, 1.0)
+        direction, after = operator.leaf(grad, tuple(kept.values()), factors, numbers)
         new = iter(after)
         return direction, tuple(None if moment is None else next(new) for moment in moments)
 
@@ -65,7 +67,7 @@ class Fused(Leafwise):
         coupled = 0.0 if self.decoupled(hyper) else hyper["weight_decay"]
         grads = _parts.signed_and_decayed(grads, params, coupled, hyper["maximize"])
         scale, outside = _parts.split_lr(hyper["lr"])
-        updates, after = self.operator(hyper)(
+        updates, after = self.operator(hyper, list(moments))(
             grads, list(moments.values()), factors, self.numbers(hyper, scale)
         )
         if self.decoupled(hyper):
@@ -84,7 +86,7 @@ class Fused(Leafwise):
         check_lists(grads, state.count, values={"params": params}, state=moments)
         factors, scalars = self.leaf_factors(state, state.count + 1, hyper)
         decoupled = self.decoupled(hyper)
-        self.operator(hyper).in_place(
+        self.operator(hyper, list(moments)).in_place(
             params,
             grads,
             list(moments.values()),

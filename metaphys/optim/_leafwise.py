@@ -100,7 +100,7 @@ class Leafwise(Core):
             _parts.check_fraction(name, hyper[name])
         for name in self.constants:
             _parts.check_constant(name, hyper[name])
-        for name in self.flags:
+        for name in (*self.flags, "moment_requires_grad"):
             _parts.check_flag(name, hyper[name])
         if self.betas:
             _parts.check_betas(hyper["betas"], self.betas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,10 @@ def check_finite(name: str, value: Any, *, shaped: bool = False) -> None:
             expected="a number or a tensor of no dimension",
             got=f"one of shape {tuple(value.shape)}",
         )
+        real = not value.is_complex() and value.dtype is not torch.bool
+        check(real, name, expected="real", got=f"a tensor of {value.dtype}")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        check(math.isfinite(value), name, expected="finite", got=value)
+        check(is_number(value) and math.isfinite(value), name, expected="finite", got=value)
     elif not callable(value):
         refuse(
             name,
@@ -46,6 +49,13 @@ def check_at_least(name: str, value: Any, low: float = 0.0, *, shaped: bool = Fa
     check_finite(name, value, shaped=shaped)
     if isinstance(value, (int, float)):
         check(value >= low, name, expected=f">= {low:g}", got=value)
+
+
+def check_count(name: str, value: Any, least: int = 0) -> None:
+    """Refuse what is no integer, one below ``least``, or one that float64 does not hold."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    right = whole and least <= value < 2**53
+    check(right, name, expected=f"an integer >= {least}", got=repr(value))
 
 
 def check_rates(name: str, value: Any) -> None:
@@ -66,6 +76,15 @@ def check_mask(name: str, value: Any) -> None:
             got=f"{leaf!r} of type {type(leaf).__name__}",
             error=TypeError,
         )
+
+
+def mask_of(name: str, value: Any, leaves: Sequence[Any]) -> Sequence[Any]:
+    """A resolved mask's bool for each leaf; ``None`` is all of them."""
+    chosen = each(True if value is None else value, leaves)
+    for leaf in chosen:
+        if leaf is not None and not isinstance(leaf, bool):
+            check_flag(name, leaf)
+    return chosen
 
 
 def check_betas(betas: Any, length: int = 2) -> None:
@@ -106,6 +125,13 @@ def check_constant(name: str, value: Any) -> None:
 def check_flag(name: str, value: Any) -> None:
     """Refuse anything but a bool."""
     check(isinstance(value, bool), name, expected="a bool", got=repr(value), error=TypeError)
+
+
+def check_replacement(name: str, value: Any) -> None:
+    """Refuse what does not replace a number: anything but a number or ``None``."""
+    right = value is None or is_number(value)
+    got = f"{value!r} of type {type(value).__name__}"
+    check(right, name, expected="a number or None", got=got, error=TypeError)
 
 
 def check_state(state: Any, kind: type) -> None:
@@ -162,6 +188,13 @@ def needed(params: Tensors | None) -> Tensors:
     if params is None:
         refuse("params", expected="given when weight_decay is not 0", got=None)
     return params
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a number that a float can hold; NaN and infinities are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 def is_zero(value: Any) -> bool:

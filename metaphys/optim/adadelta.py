@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ class _Adadelta(Fused):
     def start(self, hyper: Mapping[str, Any]) -> Moments:
         return 0.0, 0.0
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return ADADELTA_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

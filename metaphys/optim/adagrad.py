@@ -40,7 +40,7 @@ class _Adagrad(Fused):
         before = (beside(decay, count) - 1).to(torch.float64)
         return ((1.0 / (1.0 + before * decay)).unbind(0),)
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return ADAGRAD_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

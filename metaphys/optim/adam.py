@@ -18,7 +18,7 @@ from metaphys.ops._checks import check_lists
 from metaphys.ops._math import cast
 from metaphys.ops.adam import amsgrad_reference
 from metaphys.optim import _parts
-from metaphys.optim._core import Core, check_rates_fit, each
+from metaphys.optim._core import Core, check_rates_fit
 from metaphys.optim.rule import Rule
 
 
@@ -43,7 +43,7 @@ class _Adam(Core):
         for name in ("eps", "eps_root", "weight_decay"):
             _parts.check_at_least(name, hyper[name])
         _parts.check_betas(hyper["betas"])
-        for name in ("amsgrad", "maximize"):
+        for name in ("amsgrad", "moment_requires_grad", "maximize"):
             _parts.check_flag(name, hyper[name])
         _parts.check_mask("mask", hyper["mask"])
 
@@ -65,7 +65,7 @@ class _Adam(Core):
         updates, *moments = self._adam(grads, state, count, hyper, scale)
         if self.decoupled and not _parts.is_zero(decay):
             params = _parts.needed(params)
-            mask = each(True if hyper["mask"] is None else hyper["mask"], params)
+            mask = _parts.mask_of("mask", hyper["mask"], params)
             updates = [
                 u + scale * cast(decay, p.dtype) * p if chosen else u
                 for u, p, chosen in zip(updates, params, mask)

@@ -34,7 +34,7 @@ class _Adamax(Fused):
     def factors(self, count: torch.Tensor, hyper: Mapping[str, Any]) -> tuple[Sequence[Any], ...]:
         return (bias_corrections(hyper["betas"][0], count),)
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return ADAMAX_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

@@ -5,7 +5,7 @@ arXiv 2302.06675, Algorithm 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +36,7 @@ class _Lion(Fused):
     def decoupled(self, hyper: Mapping[str, Any]) -> bool:
         return True
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return LION_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

@@ -54,7 +54,8 @@ class _Muon(Leafwise):
         check(whole and 0 <= steps < 100, "ns_steps", expected="an int in [0, 100)", got=steps)
         known = (None, "original", "match_rms_adamw")
         how = hyper["adjust_lr_fn"]
-        check(how in known, "adjust_lr_fn", expected=f"one of {known}", got=repr(how))
+        right = how is None or (isinstance(how, str) and how in known)
+        check(right, "adjust_lr_fn", expected=f"one of {known}", got=repr(how))
 
     def start(self, hyper: Mapping[str, Any]) -> Moments:
         return 0.0, 0.0

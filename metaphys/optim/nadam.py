@@ -50,7 +50,7 @@ class _NAdam(Fused):
         )
         return now.unbind(0), later.unbind(0), bias_corrections(b2, count)
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return NADAM_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

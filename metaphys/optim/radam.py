@@ -44,7 +44,7 @@ class _RAdam(Fused):
         adaptive, plain = _switched(b2, beside(b2, count).to(torch.float64))
         return bias_corrections(b1, count), adaptive.unbind(0), plain.unbind(0)
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
         return RADAM_LEAF
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:

@@ -7,7 +7,7 @@ centered: Graves, arXiv 1308.0850, equations (38) to (41). As torch.optim.RMSpro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,8 +52,17 @@ class _RMSprop(Fused):
         trace = None if _parts.is_zero(hyper["momentum"]) else 0.0
         return hyper["initial_scale"], mean, trace
 
-    def operator(self, hyper: Mapping[str, Any]) -> LeafOperator:
-        return RMSPROP_LEAF[hyper["centered"], not _parts.is_zero(hyper["momentum"])]
+    def operator(self, hyper: Mapping[str, Any], kept: Sequence[str]) -> LeafOperator:
+        # By what the state has: a schedule may give a momentum of 0 for a while.
+        centered, traced = "mu" in kept, "trace" in kept
+        check(
+            centered == hyper["centered"] and (traced or _parts.is_zero(hyper["momentum"])),
+            "state",
+            expected=f"made with centered={hyper['centered']}, momentum={hyper['momentum']}",
+            got=f"one that has {', '.join(kept)}",
+            remedy="Make one by `init` of this rule.",
+        )
+        return RMSPROP_LEAF[centered, traced]
 
     def numbers(self, hyper: Mapping[str, Any], scale: float) -> Numbers:
         return *(hyper[name] for name in ("alpha", "eps", "momentum", "nesterov")), scale

@@ -29,8 +29,8 @@ class _SGD(Core):
             _parts.check_at_least(name, hyper[name])
         # Any finite dampening is a valid recursion; torch.optim takes negative ones too.
         _parts.check_finite("dampening", hyper["dampening"])
-        _parts.check_flag("nesterov", hyper["nesterov"])
-        _parts.check_flag("maximize", hyper["maximize"])
+        for name in ("nesterov", "moment_requires_grad", "maximize"):
+            _parts.check_flag(name, hyper[name])
         if hyper["nesterov"]:
             check(
                 not _parts.is_zero(hyper["momentum"]) and _parts.is_zero(hyper["dampening"]),

@@ -14,6 +14,7 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Scalar
+from metaphys.ops._math import beside
 from metaphys.optim import _parts
 
 Kind = TypeVar("Kind", bound=type)
@@ -36,10 +37,17 @@ def scheduled(kind: Kind) -> Kind:
     return kind
 
 
-def steps_so_far(count: Any) -> torch.Tensor:
-    """The argument of a schedule as a float64 tensor."""
+def steps_so_far(count: Any, *values: Scalar | None) -> torch.Tensor:
+    """The argument of a schedule as a float64 tensor, where the parameters ``values`` are.
+
+    Steps are counted on the CPU. Beside a parameter that is learned on another device they would
+    meet it in operators of two devices, whose derivatives torch does not have for all of them.
+    """
     # as_tensor would take a tensor to torch's default device.
     steps = count if isinstance(count, torch.Tensor) else torch.as_tensor(count)
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            steps = beside(value, steps)
     return steps.to(torch.float64)
 
 
@@ -58,9 +66,3 @@ def check_number(name: str, value: Any) -> None:
         got=value,
         error=TypeError,
     )
-
-
-def check_steps(name: str, value: Any, least: int = 0) -> None:
-    """Refuse what is no number of steps, or one below ``least``."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    check(whole and value >= least, name, expected=f"an integer >= {least}", got=repr(value))

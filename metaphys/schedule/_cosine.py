@@ -10,7 +10,8 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
-from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
+from metaphys.optim._parts import check_count
+from metaphys.schedule._base import check_number, double, scheduled, steps_so_far
 from metaphys.schedule._join import join_schedules
 from metaphys.schedule._polynomial import linear_schedule
 
@@ -30,7 +31,8 @@ class _Cosine:
     decay_steps: float
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        fraction = (steps_so_far(count) / self.decay_steps).clamp(max=1.0)
+        steps = steps_so_far(count, self.init_value, self.end_value)
+        fraction = (steps / self.decay_steps).clamp(max=1.0)
         return _between(self.init_value, self.end_value, fraction)
 
 
@@ -58,7 +60,7 @@ def cosine_decay(init_value: Scalar, decay_steps: int, end_value: Scalar = 0.0) 
     """
     check_number("init_value", init_value)
     check_number("end_value", end_value)
-    check_steps("decay_steps", decay_steps, 1)
+    check_count("decay_steps", decay_steps, 1)
     return _Cosine(init_value, end_value, decay_steps)
 
 
@@ -72,7 +74,8 @@ class _Restarts:
     factor: int
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        steps, first, factor = steps_so_far(count), float(self.period), float(self.factor)
+        steps = steps_so_far(count, self.init_value, self.end_value)
+        first, factor = float(self.period), float(self.factor)
         if factor == 1.0:
             return _between(self.init_value, self.end_value, steps.remainder(first) / first)
         # Cycle n begins at T (fⁿ - 1)/(f - 1). The half keeps the logarithm off whole numbers.
@@ -104,8 +107,8 @@ def cosine_restarts(
     """
     check_number("init_value", init_value)
     check_number("end_value", end_value)
-    check_steps("period", period, 1)
-    check_steps("factor", factor, 1)
+    check_count("period", period, 1)
+    check_count("factor", factor, 1)
     return _Restarts(init_value, end_value, period, factor)
 
 
@@ -134,8 +137,8 @@ def warmup_cosine(
         >>> [round(float(rate(t)), 3) for t in (0, 1, 2, 4, 6)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    check_steps("warmup_steps", warmup_steps)
-    check_steps("decay_steps", decay_steps, warmup_steps + 1)
+    check_count("warmup_steps", warmup_steps)
+    check_count("decay_steps", decay_steps, warmup_steps + 1)
     up = linear_schedule(init_value, peak_value, warmup_steps)
     down = cosine_decay(peak_value, decay_steps - warmup_steps, end_value)
     return join_schedules([up, down], [warmup_steps])
@@ -152,7 +155,8 @@ class _OneCycle:
     final_div_factor: Scalar
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        steps, peak = steps_so_far(count), double(self.peak_value)
+        divisors = self.div_factor, self.final_div_factor
+        steps, peak = steps_so_far(count, self.peak_value, *divisors), double(self.peak_value)
         start = peak / double(self.div_factor)
         # As torch.optim: the last step, not the one behind it, is the end of a phase.
         top, end = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
@@ -191,7 +195,7 @@ def one_cycle(
         [0.04, 1.0, 0.0]
     """
     check_number("peak_value", peak_value)
-    check_steps("total_steps", total_steps, 1)
+    check_count("total_steps", total_steps, 1)
     right = isinstance(pct_start, (int, float)) and 0.0 <= pct_start < 1.0
     check(right, "pct_start", expected="in [0, 1)", got=pct_start)
     for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):

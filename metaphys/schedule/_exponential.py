@@ -10,7 +10,8 @@ import torch
 from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
 from metaphys.ops._math import as_double
-from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
+from metaphys.optim._parts import check_count, check_flag
+from metaphys.schedule._base import check_number, double, scheduled, steps_so_far
 
 
 @final
@@ -25,8 +26,8 @@ class _Exponential:
     end_value: Scalar | None
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        steps = (steps_so_far(count) - self.transition_begin).clamp(min=0.0)
-        periods = steps / max(1, self.transition_steps)
+        steps = steps_so_far(count, self.init_value, self.decay_rate, self.end_value)
+        periods = (steps - self.transition_begin).clamp(min=0.0) / max(1, self.transition_steps)
         if self.transition_steps == 0:
             periods = torch.zeros_like(periods)
         rate = as_double(self.decay_rate, steps.device)
@@ -57,6 +58,7 @@ def exponential_decay(
 
     Raises:
         ValueError: if a number is not finite, r ≤ 0, or one of steps no integer ≥ 0.
+        TypeError: if ``staircase`` is no bool.
 
     Example:
         >>> import metaphys
@@ -70,8 +72,9 @@ def exponential_decay(
         check_number("end_value", end_value)
     if not isinstance(decay_rate, torch.Tensor):
         check(decay_rate > 0, "decay_rate", expected="> 0", got=decay_rate)
-    check_steps("transition_begin", transition_begin)
-    check_steps("transition_steps", transition_steps)
+    check_count("transition_begin", transition_begin)
+    check_count("transition_steps", transition_steps)
+    check_flag("staircase", staircase)
     return _Exponential(
         init_value, decay_rate, transition_begin, transition_steps, staircase, end_value
     )

@@ -9,10 +9,11 @@ from typing import final
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, check_kind
 from metaphys._typing import Scalar, Schedule
-from metaphys.ops._math import as_double
-from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
+from metaphys.ops._math import as_double, beside
+from metaphys.optim._parts import check_count
+from metaphys.schedule._base import check_number, double, scheduled, steps_so_far
 
 
 @final
@@ -27,8 +28,9 @@ class _Joined:
         value = as_double(self.schedules[0](steps), steps.device)
         for start, schedule in zip(self.boundaries, self.schedules[1:]):
             # Before its start a schedule is asked for its first value, not for one it has not.
-            later = schedule((steps - start).clamp(min=0.0))
-            value = torch.where(steps < start, value, double(later))
+            later = as_double(schedule((steps - start).clamp(min=0.0)), steps.device)
+            since = beside(value, beside(later, steps))
+            value = torch.where(since < start, value, later)
         return value
 
 
@@ -40,6 +42,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
         boundaries: the step at which each but the first one begins, in rising order.
 
     Raises:
+        TypeError: if one of them is no list.
         ValueError: if the lengths do not fit, or the boundaries do not rise.
 
     Example:
@@ -49,13 +52,18 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
         >>> [float(rate(t)) for t in (0, 1, 2, 4, 6)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
     """
+    for name, value in (("schedules", schedules), ("boundaries", boundaries)):
+        check_kind(value, (tuple, list), name, expected="a list")
     check(
         len(schedules) == len(boundaries) + 1 and all(callable(each) for each in schedules),
         "schedules",
         expected=f"{len(boundaries) + 1} functions, one more than boundaries",
         got=list(schedules),
     )
-    _check_rising("boundaries", boundaries)
+    for each in boundaries:
+        check_count("boundaries", each)
+    rising = all(a < b for a, b in pairwise(boundaries))
+    check(rising, "boundaries", expected="in rising order", got=list(boundaries))
     return _Joined(tuple(schedules), tuple(boundaries))
 
 
@@ -68,7 +76,7 @@ class _Piecewise:
     scales: tuple[Scalar, ...]
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        steps = steps_so_far(count)
+        steps = steps_so_far(count, self.init_value, *self.scales)
         value = as_double(self.init_value, steps.device)
         for boundary, scale in zip(self.boundaries, self.scales):
             value = torch.where(steps < boundary, value, value * double(scale))
@@ -83,6 +91,7 @@ def piecewise_constant(init_value: Scalar, boundaries_and_scales: Mapping[int, S
         boundaries_and_scales: the factor for each step at which it changes.
 
     Raises:
+        TypeError: if ``boundaries_and_scales`` is no dict.
         ValueError: if a number is not finite, or a step no integer ≥ 0.
 
     Example:
@@ -92,16 +101,12 @@ def piecewise_constant(init_value: Scalar, boundaries_and_scales: Mapping[int, S
         [1.0, 0.5, 0.05]
     """
     check_number("init_value", init_value)
+    name = "boundaries_and_scales"
+    check_kind(boundaries_and_scales, Mapping, name, expected="a dict of factors by step")
+    for step in boundaries_and_scales:
+        check_count(name, step)
     boundaries = sorted(boundaries_and_scales)
-    _check_rising("boundaries_and_scales", boundaries)
     scales = tuple(boundaries_and_scales[each] for each in boundaries)
     for scale in scales:
-        check_number("boundaries_and_scales", scale)
+        check_number(name, scale)
     return _Piecewise(init_value, tuple(boundaries), scales)
-
-
-def _check_rising(name: str, boundaries: Sequence[int]) -> None:
-    for each in boundaries:
-        check_steps(name, each)
-    rising = all(a < b for a, b in pairwise(boundaries))
-    check(rising, name, expected="in rising order", got=list(boundaries))

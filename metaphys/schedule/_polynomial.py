@@ -9,7 +9,8 @@ import torch
 
 from metaphys._errors import check
 from metaphys._typing import Scalar, Schedule
-from metaphys.schedule._base import check_number, check_steps, double, scheduled, steps_so_far
+from metaphys.optim._parts import check_count
+from metaphys.schedule._base import check_number, double, scheduled, steps_so_far
 
 
 @final
@@ -23,8 +24,9 @@ class _Polynomial:
     transition_begin: int
 
     def __call__(self, count: torch.Tensor) -> torch.Tensor:
-        steps = (steps_so_far(count) - self.transition_begin).clamp(0.0, self.transition_steps)
-        left = 1.0 - steps / max(1, self.transition_steps)
+        steps = steps_so_far(count, self.init_value, self.end_value, self.power)
+        since = (steps - self.transition_begin).clamp(0.0, self.transition_steps)
+        left = 1.0 - since / max(1, self.transition_steps)
         # At the end the power is 0 whatever its exponent, with that derivative: no 0 · log 0.
         some = left > 0
         shrunk = torch.where(some, torch.where(some, left, 1.0) ** double(self.power), 0.0)
@@ -66,8 +68,8 @@ def polynomial_schedule(
         check_number(name, value)
     if not isinstance(power, torch.Tensor):
         check(power > 0, "power", expected="> 0", got=power)
-    check_steps("transition_steps", transition_steps)
-    check_steps("transition_begin", transition_begin)
+    check_count("transition_steps", transition_steps)
+    check_count("transition_begin", transition_begin)
     return _Polynomial(init_value, end_value, power, transition_steps, transition_begin)
 
 
@@ -102,4 +104,5 @@ def constant(value: Scalar) -> Schedule:
         >>> float(metaphys.schedule.constant(0.5)(7))
         0.5
     """
+    check_number("value", value)
     return linear_schedule(value, value, 0)

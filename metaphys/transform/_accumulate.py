@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check
 from metaphys._typing import Tensors
 from metaphys.ops._math import state_dtype
 from metaphys.optim import _parts
@@ -29,9 +28,7 @@ class _Accumulate(Composite):
 
     def check(self, hyper: Mapping[str, Any]) -> None:
         super().check(hyper)
-        every = hyper["every"]
-        whole = isinstance(every, int) and not isinstance(every, bool)
-        check(whole and every >= 1, "every", expected="an integer >= 1", got=repr(every))
+        _parts.check_count("every", hyper["every"], 1)
         _parts.check_flag("mean", hyper["mean"])
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> AccumulateState:

@@ -10,7 +10,6 @@ import torch
 from metaphys._typing import Hyper, Tensors, Tree
 from metaphys.ops._math import cast
 from metaphys.optim import _parts
-from metaphys.optim._core import each
 from metaphys.optim._empty import Stateless
 from metaphys.optim.rule import Rule
 
@@ -28,7 +27,7 @@ class _Decay(Stateless):
         strength = hyper["weight_decay"]
         if _parts.is_zero(strength):
             return grads
-        chosen = each(True if hyper["mask"] is None else hyper["mask"], grads)
+        chosen = _parts.mask_of("mask", hyper["mask"], grads)
         return [
             g + cast(strength, p.dtype) * p if decays else g
             for g, p, decays in zip(grads, _parts.needed(params), chosen)

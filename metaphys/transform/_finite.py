@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check
 from metaphys._typing import Tensors
 from metaphys.optim import _parts
 from metaphys.optim._composite import Composite, compose
@@ -29,10 +28,8 @@ class _IfFinite(Composite):
 
     def check(self, hyper: Mapping[str, Any]) -> None:
         super().check(hyper)
-        most = hyper["max_consecutive_errors"]
-        whole = isinstance(most, int) and not isinstance(most, bool) and most >= 0
-        expected = "an integer >= 0 or None"
-        check(most is None or whole, "max_consecutive_errors", expected=expected, got=repr(most))
+        if (most := hyper["max_consecutive_errors"]) is not None:
+            _parts.check_count("max_consecutive_errors", most)
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> FiniteState:
         # What depends on the values of gradients is counted where they are: nothing waits.

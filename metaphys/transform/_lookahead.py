@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check, refuse
+from metaphys._errors import refuse
 from metaphys._typing import Hyper, Tensors
 from metaphys.ops._math import cast, state_dtype
 from metaphys.optim import _parts
@@ -29,9 +29,7 @@ class _Lookahead(Composite):
 
     def check(self, hyper: Mapping[str, Any]) -> None:
         super().check(hyper)
-        every = hyper["sync_period"]
-        whole = isinstance(every, int) and not isinstance(every, bool)
-        check(whole and every >= 1, "sync_period", expected="an integer >= 1", got=repr(every))
+        _parts.check_count("sync_period", hyper["sync_period"], 1)
         _parts.check_fraction("slow_step_size", hyper["slow_step_size"])
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> LookaheadState:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from metaphys._errors import check
 from metaphys._typing import Tensors
+from metaphys.optim import _parts
 from metaphys.optim._empty import Stateless
 from metaphys.optim.rule import Rule
 
@@ -18,9 +18,7 @@ class _NanToNum(Stateless):
 
     def check(self, hyper: Mapping[str, Any]) -> None:
         for name, value in hyper.items():
-            right = value is None or isinstance(value, (int, float))
-            got = f"{value!r} of type {type(value).__name__}"
-            check(right, name, expected="a number or None", got=got, error=TypeError)
+            _parts.check_replacement(name, value)
 
     def transform(
         self, grads: Tensors, params: Tensors | None, hyper: Mapping[str, Any]

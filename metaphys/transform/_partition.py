@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metaphys._errors import check
+from metaphys._errors import check, refuse
 from metaphys._tree import flatten
 from metaphys._typing import Leaves, Tensors, Tree
 from metaphys.optim import _parts
@@ -48,26 +48,28 @@ class _Partition(Composite):
         super().check(hyper)
         labels = hyper[self.argument]
         if not callable(labels):
-            self._check_labels(flatten(labels)[0])
+            # A None stands where the tree of parameters has one.
+            found = flatten(labels)[0]
+            self._check_labels([label for label in found if label is not None or label is labels])
 
     def _check_labels(self, labels: Sequence[Any]) -> None:
-        known = (True, False) if self.argument == "mask" else self.labels
+        kind, known = (bool, (True, False)) if self.argument == "mask" else (str, self.labels)
         for label in labels:
-            check(
-                label is None or label in known,
-                self.argument,
-                expected=f"a tree of {list(known)} like the parameters, or a function that"
-                " gives a list of them",
-                got=f"{label!r}",
-            )
+            if not isinstance(label, kind) or label not in known:
+                refuse(
+                    self.argument,
+                    expected=f"a tree of {list(known)} like the parameters, or a function that"
+                    " gives a list of them",
+                    got=f"{label!r}",
+                )
 
     def _chosen(self, labels: Any, leaves: Leaves) -> list[list[int]]:
         """The leaves of each part."""
         if callable(labels):
             labels = values_of_params(self.argument, labels, leaves)
-            self._check_labels(labels)
         else:
             labels = each(labels, leaves)
+        self._check_labels(labels)
         return [[i for i, own in enumerate(labels) if own == label] for label in self.labels]
 
     def init(self, params: Tensors, hyper: Mapping[str, Any]) -> PartitionState:

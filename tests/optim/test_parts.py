@@ -9,6 +9,7 @@ import inspect
 import re
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -95,12 +96,14 @@ def test_rules_that_torch_lacks_over_their_whole_range(lr, a, b, c, eps, decay):
 
 NAN, INF = float("nan"), float("inf")
 OUT_OF_RANGE = {
-    "lr": [-0.1, NAN, INF, -1, "0.1", None, True, [0.1, -0.1], {"a": -1.0}],
+    "lr": [-0.1, NAN, INF, -1, 10**400, "0.1", None, True, [0.1, -0.1], {"a": -1.0},
+           torch.tensor(1j), torch.tensor(True)],
     "momentum": [-0.1, NAN, "x", [0.9], torch.ones(2)],
     "dampening": [NAN, INF, "x"],
     "weight_decay": [-1e-9, NAN, None, torch.ones(2)],
     "nesterov": [1, "yes"],
     "maximize": [1, None],
+    "moment_requires_grad": [1, torch.ones(2)],
     "betas": [0.9, (0.9,), (0.9, 0.99, 0.999), "ab", None],
     "betas[0]": [(-0.1, 0.9), (1.0, 0.9), (NAN, 0.9), (torch.ones(2), 0.9)],
     "betas[1]": [(0.9, 1.0), (0.9, -1.0), (0.9, "x")],
@@ -121,16 +124,17 @@ OUT_OF_RANGE = {
     "ns_steps": [-1, 100, 2.0, True],
     "adjust_lr_fn": ["mine", 1],
     "betas[2]": [(0.9, 0.9, 1.0), (0.9, 0.9, -0.1)],
-}
+}  # fmt: skip
 REFUSALS = [
     (rule, argument, value)
     for rule, arguments in {
-        metaphys.sgd: ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize"),
+        metaphys.sgd: ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize",
+                       "moment_requires_grad"),
         metaphys.adam: ("lr", "betas", "betas[0]", "betas[1]", "eps", "eps_root", "weight_decay",
-                        "maximize"),
+                        "maximize", "moment_requires_grad"),
         metaphys.adamw: ("lr", "betas[0]", "eps", "weight_decay", "mask", "amsgrad"),
         metaphys.rmsprop: ("lr", "alpha", "eps", "weight_decay", "momentum", "centered",
-                           "initial_scale", "nesterov", "maximize"),
+                           "initial_scale", "nesterov", "maximize", "moment_requires_grad"),
         metaphys.adagrad: ("lr_decay", "initial_accumulator_value", "eps", "maximize"),
         metaphys.adadelta: ("lr", "rho", "eps", "weight_decay"),
         metaphys.adamax: ("betas", "betas[1]", "eps"),
@@ -219,6 +223,75 @@ def test_a_schedule_is_the_rate_of_each_step(schedule, form, default):
         rate = float(function(step))
         params = [p if g is None else p - rate * g for p, g in zip(params, each)]
     torch.testing.assert_close(found, params, rtol=1e-13, atol=1e-13)
+
+
+GIVES = {
+    "text": (lambda t: "0.1", TypeError, "one that gives str"),
+    "nothing": (lambda t: None, TypeError, "one that gives NoneType"),
+    "a rule": (metaphys.sgd, TypeError, "one that gives Rule"),
+    "a vector": (lambda t: torch.ones(3), ValueError, "one that gives shape"),
+}
+MAY_BE_SCHEDULES = {
+    "momentum": metaphys.sgd,
+    "eps": metaphys.adam,
+    "betas[1]": metaphys.adam,
+    "weight_decay": metaphys.adamw,
+    "alpha": metaphys.rmsprop,
+    "clip_value": metaphys.clip.clip_grad_value,
+    "momentum ": metaphys.transform.trace,
+}
+
+
+@pytest.mark.parametrize("gives", GIVES)
+@pytest.mark.parametrize("argument", MAY_BE_SCHEDULES)
+def test_a_schedule_that_gives_no_number_is_refused(argument, gives):
+    schedule, error, told = GIVES[gives]
+    make, name, params = MAY_BE_SCHEDULES[argument], argument.strip(), [torch.ones(2)]
+    rule = make(betas=(0.9, schedule)) if "[" in name else _with(make, name, schedule)
+    with pytest.raises(error, match=rf"^`{re.escape(name)}` must be a schedule of numbers.*{told}"):
+        rule.update(params, rule.init(params), params)
+
+
+def _with(make, name, value):
+    needed = {"lr": 0.1} if "lr" in inspect.signature(make).parameters else {}
+    return make(**needed, **{name: value})
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, int], ids=lambda kind: kind.__name__)
+def test_a_schedule_may_give_any_real_number(number):
+    params, grads = ten_steps(torch.float64, missing=False)
+    found = FORMS["functional"](metaphys.adam(0.1, eps=lambda t: number(1)), params, grads[:3])
+    expected = FORMS["functional"](metaphys.adam(0.1, eps=1.0), params, grads[:3])
+    torch.testing.assert_close(found, expected)
+
+
+def _rmsprop_with_momenta(p, grads, momenta, nesterov):
+    nu = trace = torch.zeros_like(p)
+    for g, momentum in zip(grads, momenta):
+        nu = 0.99 * nu + 0.01 * g**2
+        x = g / (nu.sqrt() + 1e-8)
+        trace = momentum * trace + x
+        p = p - 0.1 * (x + momentum * trace if nesterov else trace)
+    return p
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_momentum_that_begins_at_zero(form, nesterov):
+    params, grads = ten_steps(torch.float64, missing=False)
+    momenta = [0.0, 0.0, 0.5, 0.9, 0.0, 0.9]
+    rule = metaphys.rmsprop(0.1, momentum=lambda t: momenta[int(t)], nesterov=nesterov)
+    found = FORMS[form](rule, params, grads[: len(momenta)])
+    for i, (start, end) in enumerate(zip(params, found)):
+        own = [each[i] for each in grads]
+        torch.testing.assert_close(end, _rmsprop_with_momenta(start, own, momenta, nesterov))
+
+
+def test_a_state_without_momentum_is_refused_where_there_is_one():
+    params, plain = [torch.ones(2)], metaphys.rmsprop(0.1)
+    for other in ({"momentum": 0.9}, {"centered": True}):
+        with pytest.raises(ValueError, match=r"^`state` must be made with centered="):
+            metaphys.rmsprop(0.1, **other).update(params, plain.init(params), params)
 
 
 def test_a_schedule_counts_the_steps_of_all_leaves_in_every_form():

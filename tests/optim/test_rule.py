@@ -204,6 +204,38 @@ def test_trees_that_do_not_fit_are_named(argument):
     assert all(bool((g == 1).all()) for g in grads.values())
 
 
+WRONG_GRADIENTS = {
+    "integers": lambda g: g.to(torch.int64),
+    "bools": lambda g: g > 0,
+    "complex": lambda g: g + 1j,
+    "sparse": lambda g: g.to_sparse(),
+    "a row": lambda g: g[:1],
+    "a number": lambda g: g.sum(),
+    "more": lambda g: torch.cat([g, g]),
+}
+
+
+@rules
+@pytest.mark.parametrize("wrong", WRONG_GRADIENTS)
+def test_gradients_unlike_the_parameters_are_refused(name, wrong):
+    # Else some would be broadcast by weight decay, and others fail in the depth.
+    rule, params = RULES[name](), [torch.ones(1), torch.ones(2, 3)]
+    grads = [torch.ones(1), WRONG_GRADIENTS[wrong](torch.randn(2, 3))]
+    with pytest.raises(ValueError, match=r"^`grads\[1\]` must be"):
+        rule.update(grads, rule.init(params), params)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_parameters_keep_their_dtype(inplace):
+    params = [torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float32)]
+    rule = metaphys.sgd(0.5)
+    updates, _ = rule.update([torch.ones(2), torch.ones(2)], rule.init(params), params)
+    assert [u.dtype for u in updates] == [torch.float64] * 2
+    new = apply_updates(params, updates, inplace=inplace)
+    assert [p.dtype for p in new] == [torch.bfloat16, torch.float32]
+    assert all(p.tolist() == [0.5, 0.5] for p in new)
+
+
 def test_weight_decay_needs_the_parameters():
     for rule in (metaphys.sgd(0.1, weight_decay=0.1), metaphys.adamw(0.1)):
         with pytest.raises(ValueError, match=r"^`params` must be given when weight_decay"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import metaphys
-from metaphys import chain, schedule, transform
+from metaphys import chain, clip, schedule, transform
 from tests.tables import FORMS, Leaves, assert_near, functional
 
 SHAPES = [(3,), (2, 2), ()]
@@ -187,6 +187,53 @@ def test_labels_without_a_rule_are_refused():
         transform.partition({"a": "sgd"}, {"w": "a"})
 
 
+NO_LABELS = [None, torch.ones(2), 3, {"w": True}, {"w": torch.tensor(True)}]
+
+
+@pytest.mark.parametrize("labels", NO_LABELS, ids=str)
+def test_what_is_no_label_is_refused(labels):
+    with pytest.raises(ValueError, match=r"^`labels` must be a tree of"):
+        transform.partition({"a": metaphys.sgd(0.1)}, labels)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2), 3, {"w": 1}, {"w": torch.tensor(True)}], ids=str)
+def test_what_is_no_mask_is_refused(mask):
+    with pytest.raises(ValueError, match=r"^`mask` must be a tree of"):
+        transform.masked(metaphys.sgd(0.1), mask)
+
+
+def test_a_parameter_without_a_label_is_refused():
+    # Its update would be its gradient as it is, uphill.
+    for rule in (
+        transform.partition({"a": metaphys.sgd(0.1)}, {"v": "a", "w": None}),
+        transform.masked(metaphys.sgd(0.1), {"v": True, "w": None}),
+    ):
+        with pytest.raises(ValueError, match="but got None"):
+            rule.init({"v": torch.ones(1), "w": torch.ones(1)})
+        assert len(rule.init({"v": torch.ones(1), "w": None}).count) == 1
+
+
+@pytest.mark.parametrize(
+    "gives", [lambda p: None, lambda p: 0.5, metaphys.sgd], ids=["nothing", "a number", "a rule"]
+)
+def test_a_function_that_gives_no_list_is_refused(gives):
+    params = [torch.ones(1), torch.ones(1)]
+    for name, rule in (
+        ("mask", metaphys.adamw(0.1, mask=gives)),
+        ("mask", transform.add_decayed_weights(0.1, gives)),
+        ("labels", transform.partition({"a": metaphys.sgd(0.1)}, gives)),
+    ):
+        with pytest.raises(TypeError, match=f"^`{name}` must be a list, but got"):
+            rule.update(params, rule.init(params), params)
+
+
+def test_a_function_that_gives_no_bools_is_refused():
+    params = [torch.ones(1)]
+    rule = metaphys.adamw(0.1, mask=lambda leaves: ["decay" for _ in leaves])
+    with pytest.raises(TypeError, match=r"^`mask` must be a bool"):
+        rule.update(params, rule.init(params), params)
+
+
 def test_a_mask_of_nothing_is_all():
     params, grads = _problem(3)
     rule = metaphys.adamw(0.1)
@@ -344,6 +391,7 @@ WRONG = {
     "step_size_fn": lambda: transform.scale_by_schedule(0.1),
     "weight_decay": lambda: transform.add_decayed_weights(-0.1),
     "nan": lambda: transform.nan_to_num("0"),
+    "norm_type": lambda: clip.clip_grad_norm(1.0, 10**400),
     "params": lambda: functional_without_params(transform.lookahead(metaphys.sgd(0.1))),
 }
 

@@ -7,6 +7,7 @@ What was compiled of that graph is called directly, without guards, as often as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -16,6 +17,12 @@ from torch import Tensor, fx
 
 from metaphys._replay import random_untouched
 from metaphys.meta._loop import Flat
+
+_LIBRARIES = re.compile(
+    r"__import__\('torch'\)|G\['(__builtins_dict_|dataclasses'\]"
+    r"|__import_(torch|metaphys|dataclasses)(_dot_|'\]))"
+)
+_LOOP = re.compile(r"(^|\()loop\b|L\['loop'\]")
 
 Step = Callable[..., tuple[Flat, Flat]]
 """``step(loss, carry, consts, batch)``: the next carry, and what the step puts out."""
@@ -110,18 +117,19 @@ class Capture:
         self, loss: Callable[..., Any], carry: Flat, consts: Flat, batch: Flat
     ) -> tuple[Captured, Flat]:
         """The graph for these arguments, and the outside tensors that it reads."""
-        # Each a tensor of its own, also where one was given twice.
-        parts = [tuple(tensor.detach() for tensor in part) for part in (carry, consts, batch)]
+        # Each a tensor of its own, also where one was given twice; laid out as programs want it.
+        given = carry, consts, batch
+        parts = [tuple(tensor.detach().contiguous() for tensor in part) for part in given]
         with torch.enable_grad():
             after, each = self._guarded(loss, *parts)
         if self._found is None:
             raise NotImplementedError("a step without any operation")
         (captured, arguments), self._found = self._found, None
-        given = tuple(tensor for part in parts for tensor in part)
+        count = sum(map(len, parts))
         if not captured.outputs:
-            captured.connect(given, arguments, (*after, *each))
+            captured.connect((*parts[0], *parts[1], *parts[2]), arguments, (*after, *each))
         return captured, tuple(
-            each for each, source in zip(arguments, captured.sources) if source >= len(given)
+            each for each, source in zip(arguments, captured.sources) if source >= count
         )
 
 
@@ -130,12 +138,16 @@ def _memory(tensor: Tensor) -> int:
 
 
 def _kept_guards(guards: Sequence[Any]) -> list[bool]:
-    """All but those on what a capture is looked up by anyway: the loop's layouts and numbers."""
-    return [not _is_known(guard) for guard in guards]
+    """All but those on what a capture is looked up by anyway, and on code of libraries."""
+    return [not (_is_library(guard) or _is_known(guard)) for guard in guards]
+
+
+def _is_library(guard: Any) -> bool:
+    return _LIBRARIES.search(guard.name) is not None
 
 
 def _is_known(guard: Any) -> bool:
-    if "L['loop']" not in guard.name or ".callback" in guard.name or ".cores" in guard.name:
+    if not _LOOP.search(guard.name) or ".callback" in guard.name or ".cores" in guard.name:
         return False
     return "._leaves[" not in guard.name or (guard.name.endswith("]") and _is_plain(guard))
 

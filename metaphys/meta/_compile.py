@@ -17,7 +17,8 @@ import torch._dynamo.exc
 
 from metaphys._errors import check
 from metaphys._replay import Recording, random_untouched
-from metaphys.meta._compiled_sweep import Family, run_family
+from metaphys.meta._compiled_run import run_family
+from metaphys.meta._family import Family
 from metaphys.meta._loop import Inputs, Loop, Outputs
 from metaphys.meta.adjoint import Adjoint, Checkpoint, Forward, Mixed
 from metaphys.meta.adjoint._closure import refuse_closed_over

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from optree import PyTreeSpec
 from torch import Tensor
 
 from metaphys._errors import check, refuse
@@ -18,13 +19,20 @@ Flat = tuple[Tensor, ...]
 class Layout:
     """How a tree becomes the flat tuple of its tensors, and back; other leaves stay with it."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._leaves, self._spec = flatten(tree)
-        self._places = [i for i, leaf in enumerate(self._leaves) if isinstance(leaf, Tensor)]
-        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+    def __init__(self, leaves: Sequence[Any], spec: PyTreeSpec) -> None:
+        self._spec = spec
+        self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._leaves = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         # torch.compile can read neither optree's structures nor what it says of a dict: there
         # trees are walked along this one, whose leaves are numbers.
         self._numbered = unflatten(self._spec, list(range(len(self._leaves))))
+
+    @classmethod
+    def of(cls, tree: Tree) -> tuple[Layout, Flat]:
+        """The layout of ``tree``, and its tensors."""
+        leaves, spec = flatten(tree)
+        layout = cls(leaves, spec)
+        return layout, tuple(leaves[place] for place in layout._places)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -4,6 +4,9 @@ AOTAutograd traces the steps and their derivative as one graph and cuts it in tw
 has to be kept between the halves (Chen et al., arXiv 1604.06174; here as a minimal cut). What
 torch.compile puts around the halves at every call costs more than a small step itself, so they are
 called as they are.
+
+What that takes of torch is private, and may be named otherwise in the next release: it is imported
+where it is used, so that an unroll then runs as it is, with a warning that says what is missing.
 """
 
 from __future__ import annotations
@@ -13,10 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._functorch.aot_autograd import aot_export_joint_simple
-from torch._guards import TracingContext, detect_fake_mode, tracing
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from metaphys.meta._capture import Captured
 from metaphys.meta._loop import Flat
@@ -50,14 +49,16 @@ class Steps:
         backend: str,
     ) -> None:
         self.outputs = captured.outputs
-        self._moving: list[int] = []
-        self._places: list[int] = []
-        self._tangents: list[int] = []
+        moving: list[int] = []
 
         def run(*tensors: Tensor) -> Flat:
             outputs = tuple(map(_owned, _repeated(captured, sizes, count, tensors)))
-            self._moving = [i for i, output in enumerate(outputs) if output.requires_grad]
+            moving[:] = [i for i, output in enumerate(outputs) if output.requires_grad]
             return outputs
+
+        from torch._functorch.aot_autograd import aot_export_joint_simple
+        from torch._subclasses import FakeTensorMode
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
         # Shapes are numbers here, but Inductor's cache asks for a place where they might not be.
         mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
@@ -76,13 +77,16 @@ class Steps:
             self.forward = _compiled(graph, backend, is_inference=True)
             return
         forward, backward = _halves(graph, backend, self.outputs)
-        names = [node.name for node in _outputs(forward)]
-        for node in backward.graph.find_nodes(op="placeholder"):
-            tangent = node.name.startswith("tangents")
-            number = int(node.name.split("_")[1]) - 1 if tangent else -1
-            (self._tangents if tangent else self._places).append(
-                self._moving[number] if tangent else names.index(node.name)
-            )
+        names = [node.name for node in _output(forward).args[0]]
+        needed = [node.name for node in backward.graph.find_nodes(op="placeholder")]
+        cotangents = [name for name in needed if name.startswith("tangents")]
+        self._places = [names.index(name) for name in needed[: len(needed) - len(cotangents)]]
+        self._tangents = [moving[int(name.split("_")[1]) - 1] for name in cotangents]
+        self._loose = [
+            place
+            for place, node in enumerate(_output(backward).args[0])
+            if node is not None and not node.meta["val"].is_contiguous()
+        ]
         self.forward = _compiled(forward, backend)
         self._backward = _compiled(backward, backend, is_backward=True)
 
@@ -93,17 +97,22 @@ class Steps:
     def backward(
         self, kept: list[Any], cotangents: Sequence[Any], given: Sequence[Tensor]
     ) -> Sequence[Any]:
-        """The cotangents of all arguments; ``None`` where there is none.
+        """The cotangents of all arguments, contiguous; ``None`` where there is none.
 
         Args:
             kept: see :meth:`kept`; it is emptied.
-            cotangents: of the outputs; for the carry ``None`` is zero.
+            cotangents: of the outputs, contiguous; for the carry ``None`` is zero.
             given: arguments of the same shapes.
         """
         for place in self._tangents:
             known = cotangents[place]
             kept.append(torch.zeros_like(given[place]) if known is None else known)
-        return self._backward(kept)
+        found = self._backward(kept)
+        if self._loose:
+            found = list(found)
+            for place in self._loose:
+                found[place] = found[place].contiguous()
+        return found
 
 
 def _repeated(
@@ -121,9 +130,14 @@ def _repeated(
 
 
 def _owned(tensor: Tensor) -> Tensor:
-    """``tensor``, or a copy of a view: what a program gives must not share memory."""
+    """``tensor``, or a copy of a view: what a program gives must not share memory.
+
+    It is contiguous, as what it is given: the next step's program is compiled for that.
+    """
     view = tensor._is_view() or "View" in type(tensor.grad_fn).__name__
-    return tensor.clone() if view else tensor
+    if view or not tensor.is_contiguous():
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor
 
 
 def _decompositions(backend: str) -> Any:
@@ -137,14 +151,17 @@ def _decompositions(backend: str) -> Any:
 def _halves(
     graph: fx.GraphModule, backend: str, outputs: int
 ) -> tuple[fx.GraphModule, fx.GraphModule]:
+    from torch._functorch import config
+
     inputs = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
     if backend == "inductor":
-        from torch._inductor.compile_fx import partition_fn
+        from torch._inductor.compile_fx import partition_fn as cut
+    else:
+        from torch._functorch.partitioners import min_cut_rematerialization_partition as cut
 
-        return partition_fn(graph, inputs, num_fwd_outputs=outputs)
-    from torch._functorch.partitioners import min_cut_rematerialization_partition
-
-    return min_cut_rematerialization_partition(graph, inputs, num_fwd_outputs=outputs)
+    # All but products and random numbers is computed again: a step is bound by what it writes.
+    with config.patch(aggressive_recomputation=True):
+        return cut(graph, inputs, num_fwd_outputs=outputs)
 
 
 def _compiled(graph: fx.GraphModule, backend: str, **options: Any) -> Program:
@@ -154,14 +171,21 @@ def _compiled(graph: fx.GraphModule, backend: str, **options: Any) -> Program:
     if backend != "inductor":
         made = torch._dynamo.lookup_backend(backend)(graph, inputs)
         return lambda tensors: made(*tensors)
+    from torch._guards import TracingContext, detect_fake_mode, tracing
+    from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.virtualized import V
 
-    mode = detect_fake_mode(inputs)
-    with V.set_fake_mode(mode), tracing(TracingContext(mode)):
+    output, mode = _output(graph), detect_fake_mode(inputs)
+    # What is kept too has the strides that the pullback was traced with: nobody looks again.
+    output.meta["user_visible_output_idxs"] = [
+        place for place, node in enumerate(output.args[0]) if isinstance(node, fx.Node)
+    ]
+    unchecked = config.patch(size_asserts=False)
+    with V.set_fake_mode(mode), tracing(TracingContext(mode)), unchecked:
         made = compile_fx_inner(graph, inputs, **options)
     return getattr(made, "current_callable", None) or made
 
 
-def _outputs(graph: fx.GraphModule) -> list[Any]:
-    return list(graph.graph.find_nodes(op="output")[0].args[0])
+def _output(graph: fx.GraphModule) -> Any:
+    return graph.graph.find_nodes(op="output")[0]

@@ -59,24 +59,17 @@ class End(NamedTuple):
 
 def run(loss_fn: Callable[..., Any], rule: FlatRule, trees: Trees, options: Options) -> End:
     """The unroll; see :class:`metaphys.meta._loop.Loop` for ``loss_fn``."""
-    loop = Loop(
-        loss_fn,
-        rule,
-        options.steps,
-        params=Layout(trees.params),
-        state=Layout(trees.state),
-        buffers=Layout(trees.buffers),
-        meta=Layout(trees.meta),
-        hyper=Layout(rule.hyper),
-        batch=None if trees.batches is None else Layout(trees.batches),
-        stop_below=options.stop_below,
-        trajectory=options.trajectory,
-    )
-    start = (*loop.params.tensors(trees.params), *loop.state.tensors(trees.state), *trees.buffers)
-    consts = (*loop.meta.tensors(trees.meta), *loop.hyper.tensors(rule.hyper))
-    data = () if loop.batch is None else loop.batch.tensors(trees.batches)
+    params, start = Layout.of(trees.params)
+    state, before = Layout.of(trees.state)
+    buffers, own = Layout.of(trees.buffers)
+    meta, learned = Layout.of(trees.meta)
+    hyper, rates = Layout.of(rule.hyper)
+    batch, data = (None, ()) if trees.batches is None else Layout.of(trees.batches)
+    layouts = params, state, buffers, meta, hyper, batch
+    loop = Loop(loss_fn, rule, options.steps, *layouts, options.stop_below, options.trajectory)
     code = torch.full((), COMPLETED, device=start[0].device)
-    inputs, how = Inputs((*start, code), consts, data), options.compile
+    inputs = Inputs((*start, *before, *own, code), (*learned, *rates), data)
+    how = options.compile
     if how is None:
         carry, each = options.adjoint.run(loop, inputs)
     else:

@@ -7,16 +7,16 @@ and tied weights stay tied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, overload
 
 import torch
 from torch import nn
 
 from metaphys._errors import check, refuse
-from metaphys._slots import Container, containers
+from metaphys._slots import containers
 from metaphys._tree import map_tensors
-from metaphys.meta._tensors import By, Convert, buffer_copier, converter
+from metaphys.meta._containers import check_match, converted, visual_contents
+from metaphys.meta._tensors import By, buffer_copier, converter
 from metaphys.meta.optimizer import MetaOptimizer
 
 
@@ -112,30 +112,15 @@ def extract_state_dict(
             got=type(target).__name__,
             error=TypeError,
         )
-    params = tuple(_converted(each, convert) for each in containers(target, "_parameters"))
+    params = tuple(converted(each, convert) for each in containers(target, "_parameters"))
     buffers: tuple[dict[str, torch.Tensor], ...] = ()
     if with_buffers:
         keep = buffer_copier(detach_buffers)
         buffers = tuple(
-            _converted(_converted(each, keep), convert) for each in containers(target, "_buffers")
+            converted(converted(each, keep), convert) for each in containers(target, "_buffers")
         )
-    names = _visual_contents(target, visual_prefix) if enable_visual else None
+    names = visual_contents(target, visual_prefix) if enable_visual else None
     return ModuleState(params, buffers, names, detach_buffers)
-
-
-def _converted(container: Container, convert: Convert) -> dict[str, torch.Tensor]:
-    return {key: convert(value) for key, value in container.items() if value is not None}
-
-
-def _visual_contents(module: nn.Module, prefix: str) -> dict[Any, Any]:
-    """``{grad_fn: (name, tensor)}`` for what has a history, ``{tensor: name}`` for leaves."""
-    contents: dict[Any, Any] = {}
-    for name, value in module.named_parameters():
-        if value.grad_fn is not None:
-            contents[value.grad_fn] = (prefix + name, value)
-        else:
-            contents[value] = prefix + name
-    return contents
 
 
 def recover_state_dict(
@@ -181,32 +166,12 @@ def recover_state_dict(
             error=TypeError,
         )
     params, buffers = containers(target, "_parameters"), containers(target, "_buffers")
-    _check_match(params, state.params, "params")
+    check_match(params, state.params, "params")
     if state.buffers:
-        _check_match(buffers, state.buffers, "buffers")
+        check_match(buffers, state.buffers, "buffers")
     for container, values in zip(params, state.params):
         container.update(values)
     keep = buffer_copier(state.detach_buffers)
     for container, values in zip(buffers, state.buffers):
         # A copy again: the module changes its buffers in place, the state must not change.
-        container.update(_converted(values, keep))
-
-
-def _check_match(found: list[Container], saved: tuple[Mapping[str, Any], ...], kind: str) -> None:
-    def layout(each: list[Container] | tuple[Mapping[str, Any], ...]) -> list[Any]:
-        return [
-            {key: value.shape for key, value in container.items() if value is not None}
-            for container in each
-        ]
-
-    def shown(each: list[Any]) -> list[Any]:
-        return [{key: tuple(shape) for key, shape in shapes.items()} for shapes in each]
-
-    here, there = layout(found), layout(saved)
-    if here != there:
-        refuse(
-            "state",
-            expected=f"of a module with the {kind} {shown(here)}",
-            got=f"{shown(there)}",
-            remedy="Recover it into the module that it was extracted from, or one like it.",
-        )
+        container.update(converted(values, keep))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from metaphys._errors import check
-from metaphys._tree import flatten_tensors
 from metaphys._typing import Tree
 from metaphys.meta._compile import Mode, chosen
 from metaphys.meta._flat_rule import FlatRule
@@ -108,7 +107,8 @@ def unroll(
         trajectory: give the parameters after each step too.
         compile: by torch.compile, with the inner gradient inside. ``True`` or ``"step"`` compiles
             one step and its pullback, whatever the number of steps; ``"graph"`` all steps as one
-            program, whose compilation grows with them. What is compiled is kept by the code of
+            program, whose compilation grows with them. Python around the tensors of the loss runs
+            once an unroll, not once a step. What is compiled is kept by the code of
             ``loss_fn``, the rule with its numbers, and shapes: pass what changes as tensors. First
             derivatives only, under ``torch.func`` too; a tensor that the loss closes over gets its
             gradient, or is refused inside of ``torch.func``. :class:`Full` keeps what the pullback
@@ -144,16 +144,15 @@ def unroll(
     options = Options(steps, adjoint, stop_below, trajectory)
     check_options(options, batches)
     options = options._replace(compile=chosen(compile, backend))
-    _check_params(params)
     core, hyper, leaves = rule.on_leaves_of(params)
-    start = rule.init(params) if state is None else state
+    _check_params(params, leaves)
+    start = core.init(leaves, hyper) if state is None else state
     trees = Trees(params, [start], (), meta, batches)
     end = run(loss_fn, FlatRule((core,), (len(leaves),), [hyper]), trees, options)
     return Unrolled(end.params, end.state[0], end.losses, end.code, end.trajectory)
 
 
-def _check_params(params: Tree) -> None:
-    leaves = [leaf for leaf in flatten_tensors(params, "params")[0] if leaf is not None]
+def _check_params(params: Tree, leaves: Sequence[Tensor]) -> None:
     check(bool(leaves), "params", expected="a tree with a tensor", got=params)
     for leaf in leaves:
         check(

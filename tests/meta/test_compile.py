@@ -102,6 +102,38 @@ def test_every_rule(name):
     assert_same(results[1], results[0])
 
 
+OPTIONS = (
+    *("sgd-dampened", "sgd-nesterov", "sgd-decay", "sgd-maximize", "adam-decay", "adam-maximize"),
+    *("adamw-amsgrad", "rmsprop-nesterov", "adagrad", "adan-no-prox", "nadam-decoupled"),
+)
+"""What the rules of the test above do not have; one option of each kind."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_options_of_rules_under_every_exact_adjoint(dtype):
+    # One compilation for all: a rule for each of the parameters.
+    names = OPTIONS if dtype is torch.float64 else ("sgd-nesterov", "adam-decay", "rmsprop")
+    rule = metaphys.transform.partition({n: RULES[n]() for n in names}, {n: n for n in names})
+    given = torch.randn(len(names) + 1, 3, 3, dtype=dtype).requires_grad_()
+    *start, meta = given.unbind()
+
+    def loss(params, meta):
+        all_of = torch.stack(list(params.values()))
+        return (all_of @ all_of - meta).square().mean((1, 2)).sum() + all_of.sin().sum()
+
+    def found(**options):
+        end = metaphys.unroll(
+            loss, rule, dict(zip(names, start)), steps=4, meta=meta, backend="aot_eager", **options
+        )
+        total = sum(w.sin().sum() for w in end.params.values()) + end.losses.mean()
+        return torch.autograd.grad(total, given)[0]
+
+    expected, rtol = found(), 1e-9 if dtype is torch.float64 else 1e-4
+    for adjoint in (Full(), Checkpoint(3), Mixed()):
+        ours = found(compile="step", adjoint=adjoint)
+        torch.testing.assert_close(ours, expected, rtol=rtol, atol=rtol)
+
+
 @pytest.mark.parametrize("mode", ["graph", "step"])
 def test_learned_rates_and_central_differences(mode):
     inputs = problem(2)
@@ -209,6 +241,19 @@ def test_a_closed_over_tensor_gets_its_gradient(mode):
     assert_near(torch.autograd.grad(end.params.sum(), learned), (torch.tensor(3 * 0.36),))
 
 
+def test_python_around_the_tensors_runs_once_an_unroll():
+    seen = []
+
+    def loss(params, meta):
+        seen.append(params.ndim)
+        return square(params, meta)
+
+    unrolled(loss, steps=5)  # is looked at before it is compiled
+    seen.clear()
+    unrolled(loss, steps=5)
+    assert len(seen) == 1
+
+
 # What cannot be compiled runs as it is ------------------------------------------------------
 
 
@@ -235,6 +280,33 @@ def test_the_eager_path_with_one_warning(case):
     found = torch.autograd.grad(end.params.sum(), start)
     assert_near(found, torch.autograd.grad(expected.params.sum(), leaf))
     unrolled(loss, mode)  # a second warning would be an error
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch._functorch.aot_autograd.aot_export_joint_simple",
+        "torch._functorch.partitioners.min_cut_rematerialization_partition",
+    ],
+)
+def test_a_torch_that_names_its_parts_otherwise(name, monkeypatch):
+    monkeypatch.delattr(name)
+    with pytest.warns(UserWarning, match=f"without `compile`.*{name.rpartition('.')[2]}"):
+        end, start = unrolled()
+    expected, leaf = unrolled(mode=False)
+    assert_near(end.params, expected.params)
+    found = torch.autograd.grad(end.params.sum(), start)
+    assert_near(found, torch.autograd.grad(expected.params.sum(), leaf))
+
+
+def test_a_torch_that_knows_no_filter_of_guards(monkeypatch):
+    def unknown(*_, **__):
+        raise RuntimeError("Unexpected optimization option guard_filter_fn")
+
+    monkeypatch.setattr(torch, "compile", unknown)
+    with pytest.warns(UserWarning, match="without `compile`.*guard_filter_fn"):
+        end, _ = unrolled()
+    assert_near(end.params, unrolled(mode=False)[0].params)
 
 
 @pytest.mark.parametrize("adjoint", [Full(), Checkpoint()], ids=str)
@@ -363,12 +435,42 @@ def test_refused_by_name(given, argument):
         metaphys.unroll(square, metaphys.sgd(lr=0.1), torch.ones(2), steps=1, meta=0.0, **given)
 
 
-@pytest.mark.skipif(
+inductor = pytest.mark.skipif(
     "METAPHYS_TEST_INDUCTOR" not in os.environ, reason="minutes; METAPHYS_TEST_INDUCTOR=1 runs it"
 )
+
+
+@inductor
 @pytest.mark.parametrize("mode", ["graph", "step"])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_by_inductor(mode, name):
     rule, inputs = RULES[name](), problem(2)
     found = gradients(inputs, rule, compile=mode, backend="inductor")
     assert_same(found, gradients(inputs, rule))
+
+
+def of_any_strides(mode: Any, backend: str) -> Any:
+    """A start, data, outside tensor and cotangents that are no contiguous tensors."""
+    torch.manual_seed(3)
+    weight, bias = torch.randn(4, 4).t().requires_grad_(), torch.zeros(1).expand(4).requires_grad_()
+    data, outside = torch.randn(5, 3, 4).movedim(1, 0), torch.randn(4, 5).t().requires_grad_()
+
+    def loss(params, meta, batch):
+        hidden = torch.nn.functional.linear(batch, *params)
+        return (hidden.t() @ outside - params[0].t()).square().mean()
+
+    end = metaphys.unroll(
+        loss, metaphys.sgd(lr=0.1, momentum=0.9), (weight, bias), steps=3, batches=data,
+        compile=mode, backend=backend,
+    )  # fmt: skip
+    total = end.params[0].sum() + end.params[1].sum() + end.losses.sum()
+    return torch.autograd.grad(total, (weight, bias, outside))
+
+
+@pytest.mark.parametrize(
+    ("mode", "backend"),
+    [("step", "aot_eager"), pytest.param("step", "inductor", marks=inductor),
+     pytest.param("graph", "inductor", marks=inductor)],
+)  # fmt: skip
+def test_tensors_of_any_strides(mode, backend):
+    assert_same(of_any_strides(mode, backend), of_any_strides(False, backend))

@@ -159,22 +159,54 @@ def measure(case: str, steps: int, mode: str, peers: bool = True) -> dict[str, A
     }
 
 
+def on_threads(case: str, threads: int) -> dict[str, Any]:
+    """Least milliseconds of the clock of 5 steps, eager and compiled, on some threads."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    problem = Problem(case, 5)
+    runs = {"eager": problem.ours(False), "compiled": problem.ours(True)}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS[problem.net]):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - begin)
+    return {name: float(f"{1e3 * min(values):.4g}") for name, values in times.items()}
+
+
+def by_threads() -> dict[str, Any]:
+    """:func:`on_threads` for each net, on one thread and on two."""
+    return {
+        f"{net} {threads}": run_apart(net, "threads", str(threads), environment=dict(os.environ))
+        for net in NETS
+        for threads in (1, 2)
+    }
+
+
+def run_apart(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
+    """What this script prints in a process of its own."""
+    script = Path(__file__).resolve()
+    out = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=script.parents[1],
+        env=environment,
+    )
+    return json.loads(out.stdout.splitlines()[-1])
+
+
 def twice(case: str, steps: int, mode: str) -> dict[str, Any]:
     """:func:`measure` in a process of its own, and the first call of a second one."""
-    script = Path(__file__).resolve()
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
-        results = []
-        for again in ("", "again"):
-            out = subprocess.run(
-                [sys.executable, str(script), case, str(steps), mode, again],
-                check=True,
-                capture_output=True,
-                text=True,
-                cwd=script.parents[1],
-                env=environment,
-            )
-            results.append(json.loads(out.stdout.splitlines()[-1]))
+        results = [
+            run_apart(case, str(steps), mode, again, environment=environment)
+            for again in ("", "again")
+        ]
     second = {f"second_process_{key[6:]}": results[1][key] for key in ("first_s", "first_cpu_s")}
     return {"case": case, "steps": steps, "mode": mode, **results[0], **second}
 
@@ -195,7 +227,7 @@ def page(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = []
     for name, values in found.items():
-        if name in ("command", "torch", "columns"):
+        if name in ("command", "torch", "columns", "threads"):
             continue
         case = dict(zip(COLUMNS, values))
         *net, steps, mode = name.split()
@@ -207,10 +239,20 @@ def page(found: dict[str, Any]) -> str:
         rows.append(f"| {' | '.join([*cells, format(case['load'], '.1f')])} |")
     end = f"\n`{found['command']}`, torch {found['torch']}.\n"
     words = Path(__file__).with_name("compiled_unrolls.md").read_text(encoding="utf-8")
-    return words.replace("ROWS", "\n".join(rows)) + end
+    return words.replace("ROWS", "\n".join(rows)).replace("THREADS", _threads(found)) + end
 
 
-def store(done: list[dict[str, Any]], path: str) -> None:
+def _threads(found: dict[str, Any]) -> str:
+    times = found.get("threads", {})
+    rows = []
+    for net in NETS if times else ():
+        one, two = times[f"{net} 1"], times[f"{net} 2"]
+        cells = [net, *(f"{each[mode]:.3g}" for mode in one for each in (one, two))]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def store(done: list[dict[str, Any]], path: str, threads: dict[str, Any] | None = None) -> None:
     """Write ``path.json`` and ``path.md``."""
     cases = {
         f"{each['case']} {each['steps']} {each['mode']}": [float(f"{each[c]:.4g}") for c in COLUMNS]
@@ -221,6 +263,7 @@ def store(done: list[dict[str, Any]], path: str) -> None:
         "torch": done[0]["torch"],
         "columns": ", ".join(COLUMNS),
         **cases,
+        **({"threads": threads} if threads else {}),
     }
     Path(f"{path}.json").write_text(json.dumps(found, indent=2) + "\n")
     Path(f"{path}.md").write_text(page(found))
@@ -228,6 +271,9 @@ def store(done: list[dict[str, Any]], path: str) -> None:
 
 def main() -> None:
     """One case, or all of them into files."""
+    if sys.argv[2:3] == ["threads"]:
+        print(json.dumps(on_threads(sys.argv[1], int(sys.argv[3]))))
+        return
     if len(sys.argv) == 5:
         case, steps, mode, again = sys.argv[1:]
         print(json.dumps(measure(case, int(steps), mode, peers=not again)))
@@ -236,6 +282,7 @@ def main() -> None:
     for each in CASES:
         done.append(twice(*each))
         store(done, sys.argv[1])
+    store(done, sys.argv[1], by_threads())
 
 
 if __name__ == "__main__":

@@ -32,15 +32,19 @@ import pytest
 NETS = {"wide": (256, 512, 512, 512, 256), "deep": (64,) * 17}
 BATCH = {"wide": 64, "deep": 16384}
 CASES = (
-    *(("wide", peer, k) for k in (10, 30, 100) for peer in ("Full", "torchopt")),
-    *(("wide", peer, k) for k in (10, 30, 100, 300) for peer in ("Checkpoint", "Mixed", "jax")),
+    *(("wide", peer, k) for k in (10, 30, 100) for peer in ("Full", "torchopt", "higher")),
+    *(
+        ("wide", peer, k)
+        for k in (10, 30, 100, 300)
+        for peer in ("Checkpoint", "Mixed", "compiled", "jax")
+    ),
     *(("deep", peer, 16) for peer in ("Checkpoint", "Mixed")),
-    ("wide", "Checkpoint", 1200),
+    *(("wide", peer, 1200) for peer in ("Checkpoint", "Mixed", "compiled")),
 )
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
-def _ours(net: str, adjoint: str) -> Callable[[int], object]:
+def _ours(net: str, adjoint: str, compile: bool = False) -> Callable[[int], object]:
     import torch
 
     import metaphys
@@ -60,10 +64,12 @@ def _ours(net: str, adjoint: str) -> Callable[[int], object]:
         return ((torch.addmm(bias, out, weight) - y) ** 2).mean()
 
     def run(steps: int) -> None:
-        data = (x, y) if steps > 2 else (x[:8], y[:8])
+        data = (x, y) if steps > 2 or compile else (x[:8], y[:8])
         chosen = getattr(metaphys.adjoint, adjoint)()
         rule = metaphys.adam(lr=1e-3)
-        end = metaphys.unroll(loss, rule, start, steps=steps, meta=data, adjoint=chosen)
+        end = metaphys.unroll(
+            loss, rule, start, steps=steps, meta=data, adjoint=chosen, compile=compile
+        )
         grads = torch.autograd.grad(loss(end.params, data), [t for pair in start for t in pair])
         assert all(bool(grad.isfinite().all()) for grad in grads)
 
@@ -75,6 +81,30 @@ def _torchopt(net: str, _: str) -> Callable[[int], object]:
 
     def run(steps: int) -> None:
         Problem("0.8M", steps).torchopt()()
+
+    return run
+
+
+def _compiled(net: str, _: str) -> Callable[[int], object]:
+    return _ours(net, "Checkpoint", compile=True)
+
+
+def _higher(net: str, _: str) -> Callable[[int], object]:
+    import higher  # pyright: ignore
+    import torch
+
+    layers: list[torch.nn.Module] = []
+    for inputs, outputs in itertools.pairwise(NETS[net]):
+        layers += [torch.nn.Linear(inputs, outputs), torch.nn.Tanh()]
+    module = torch.nn.Sequential(*layers[:-1])
+    x, y = torch.randn(BATCH[net], NETS[net][0]), torch.randn(BATCH[net], NETS[net][-1])
+
+    def run(steps: int) -> None:
+        inner = torch.optim.Adam(module.parameters(), lr=1e-2)
+        with higher.innerloop_ctx(module, inner, copy_initial_weights=False) as (model, optimizer):
+            for _ in range(steps):
+                optimizer.step(((model(x) - y) ** 2).mean())
+            torch.autograd.grad(((model(x) - y) ** 2).mean(), list(module.parameters()))
 
     return run
 
@@ -94,7 +124,8 @@ def measure(net: str, peer: str, steps: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    run = {"torchopt": _torchopt, "jax": _jax}.get(peer, _ours)(net, peer)
+    peers = {"torchopt": _torchopt, "higher": _higher, "compiled": _compiled, "jax": _jax}
+    run = peers.get(peer, _ours)(net, peer)
     run(2)  # the first use of torch.func imports much
     warm = _peak()
     begin = time.process_time()
@@ -162,6 +193,8 @@ def draw(done: dict[str, list[float]], path: str) -> None:
         )
         steps = [k for k, _ in cases]
         style, label = ("--", peer) if peer.islower() else ("-", f"{peer}()")
+        if peer == "compiled":
+            style, label = ":", "Checkpoint(), compiled"
         left.plot(steps, [v[1] for _, v in cases], f"o{style}", label=label)
         if peer != "jax":  # whose time here is mostly that of its compiler
             times = [1e3 * v[0] / k for k, v in cases]

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 
 from metaphys.meta._capture import Captured
 from metaphys.meta._loop import Flat
+from metaphys.meta._products import write_out
 
 Program = Callable[[list[Any]], Sequence[Any]]
 """A compiled graph: from a list of tensors, which it may empty, to a sequence of them."""
@@ -176,7 +177,10 @@ def _compiled(graph: fx.GraphModule, backend: str, **options: Any) -> Program:
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.virtualized import V
 
-    output, mode = _output(graph), detect_fake_mode(inputs)
+    mode: Any = detect_fake_mode(inputs)
+    with mode:
+        write_out(graph)
+    output = _output(graph)
     # What is kept too has the strides that the pullback was traced with: nobody looks again.
     output.meta["user_visible_output_idxs"] = [
         place for place, node in enumerate(output.args[0]) if isinstance(node, fx.Node)

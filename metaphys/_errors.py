@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -68,3 +70,17 @@ def check_kind(
     if not isinstance(value, kind):
         got = type(value).__name__
         refuse(argument, expected=expected, got=got, remedy=remedy, error=TypeError)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether one of our own checks raised it.
+
+    Example:
+        >>> try:
+        ...     refuse("lr", expected=">= 0", got=-0.1)
+        ... except ValueError as error:
+        ...     refused(error), refused(ValueError("of somebody else"))
+        (True, False)
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename) == Path(__file__)

@@ -23,8 +23,12 @@ from metaphys._saving import write_atomically
 
 State = TypeVar("State")
 
+MEASUREMENTS = "measurements.sqlite"
+"""The file of a run in which measurements are kept as they are taken."""
+
 FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
 FILES += ("model.safetensors", "network.safetensors", "checkpoints", "pictures")
+FILES += (MEASUREMENTS,)
 
 
 class RunDirectory:
@@ -33,6 +37,7 @@ class RunDirectory:
     =======================  ====================================================================
     ``config.json``          the configuration, the command, versions and machine
     ``metrics.csv``          the figures, one row for each
+    ``measurements.sqlite``  what was measured, committed as it is taken, where it is archived
     ``checkpoints/``         the state of every phase, written atomically
     ``model.safetensors``    what ``adapt`` takes: what was meta-learned, or trained where it fits
     ``network.safetensors``  the parameters that were trained on a unit

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import traceback
-from pathlib import Path
 
-import metaphys._errors
+from metaphys._errors import refused
 
 EXTRA = {
     "tyro": "command lines",
@@ -45,13 +43,14 @@ def explain(error: Exception) -> str | None:
         if root in EXTRA:
             return f"{root} is not installed; {EXTRA[root]} need it. Install it with {INSTALL}"
         return None
-    if isinstance(error, (ValueError, OSError, ImportError)) or _refused(error):
+    kinds = (ValueError, OSError, ImportError)
+    if isinstance(error, kinds) or refused(error) or device_failed(error):
         return " ".join(str(error).split()) or type(error).__name__
     return None
 
 
-def _refused(error: Exception) -> bool:
-    """Whether one of our own checks raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = metaphys._errors.__file__
-    return bool(frames) and ours is not None and Path(frames[-1].filename) == Path(ours)
+def device_failed(error: Exception) -> bool:
+    """Whether a device failed as often as it may."""
+    from metaphys.physics import DeviceError
+
+    return isinstance(error, DeviceError)

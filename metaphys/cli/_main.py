@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from metaphys.cli._failures import explain, installed_or_refuse
+from metaphys.cli._failures import device_failed, explain, installed_or_refuse
 from metaphys.cli._signals import Terminated, signals
 
 DEBUG = "METAPHYS_DEBUG"
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug or message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
+        if again := resume_command(given) if device_failed(error) else []:
+            print(f"the run is stored. Go on with:\n  {' '.join(again)}", file=sys.stderr)
         return USER_ERROR
 
 

@@ -76,6 +76,7 @@ from metaphys.physics.twins import (
 )
 from metaphys.physics.wrappers import (
     Converter,
+    DeviceError,
     DriftingDevice,
     JournalEntry,
     ReferenceEntry,
@@ -88,6 +89,7 @@ from metaphys.physics.wrappers import (
     WithLimits,
     WithNoise,
     WithReference,
+    WithRetries,
 )
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "Corrected",
     "Crystal",
     "Device",
+    "DeviceError",
     "DriftingDevice",
     "Encoded",
     "Encoding",
@@ -155,6 +158,7 @@ __all__ = [
     "WithLimits",
     "WithNoise",
     "WithReference",
+    "WithRetries",
     "answer_requests",
     "calibrate",
     "characterize",

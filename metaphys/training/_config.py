@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from metaphys._errors import check, refuse
+from metaphys.training._patience import Patience
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Patience):
     """A meta-training experiment.
 
     Units are named by integer seeds: below 10,000 they are for training, from there to 20,000 for
@@ -94,6 +95,7 @@ class Config:
     """Threads of the tensor library. Small systems gain nothing from more."""
 
     def __post_init__(self) -> None:
+        self.check_patience()
         whole = ("pool", "units", "labels", "adapt_steps", "queries", "meta_units", "threads")
         for name in whole:
             value = getattr(self, name)
@@ -127,7 +129,7 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = dataclasses.asdict(self)
+        values = self.plain()
         values["data_root"] = None if self.data_root is None else str(self.data_root)
         return values
 

@@ -64,7 +64,7 @@ class Problem:
         if key not in self._systems:
             self._systems.clear()
             self._systems[key] = self.population.spread.perturb(self.population.system, key)
-        device = SimulatedDevice(self._systems[key])
+        device = self.config.patiently(SimulatedDevice(self._systems[key]))
         if not self.config.noise:
             return device
         seeds = [seed_of(self.config.seed, "noise", unit, *noise_key) for unit in key]

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 import metaphys
 from metaphys._runs import Silent, load_tensors, save_tree
 from metaphys.nn import InSilico, run_on
-from metaphys.physics import SHG, Ports, SpiceDevice, WithNoise
+from metaphys.physics import SHG, Ports, SpiceDevice, WithNoise, WithRetries
 from metaphys.training import (
     RunDirectory,
     TrainConfig,
@@ -88,7 +88,7 @@ def test_every_system_makes_a_machine(
     assert [device.ports.drive for device in machine.bare] == [drive] * layers
     classes = on_unit(machine, machine.initial, machine.data.test, "here")
     assert classes.shape == (20,)
-    assert machine.calls == 20 * layers
+    assert [device.calls for device in machine.bare] == [20] * layers
 
 
 def test_a_unit_is_the_seeds_and_none_with_a_spread_of_zero() -> None:
@@ -132,7 +132,8 @@ def test_spice_measures_the_unit_that_is_simulated_otherwise() -> None:
     config = tiny(system="circuit", spread=1.0)
     simulated, spice = build_machine(config), build_machine(tiny(**{
         **dataclasses.asdict(config), "device": "spice"}))  # fmt: skip
-    assert isinstance(spice.bare[0], SpiceDevice)
+    assert isinstance(spice.bare[0], WithRetries)
+    assert isinstance(spice.bare[0].device, SpiceDevice)
     assert spice.exact is None
     assert simulated.exact is not None
     x = 4 * torch.rand(2, 192) - 2

@@ -12,9 +12,11 @@ from metaphys.physics.wrappers._journal import JournalEntry, WithJournal
 from metaphys.physics.wrappers._limits import WithLimits
 from metaphys.physics.wrappers._noise import WithNoise
 from metaphys.physics.wrappers._reference import ReferenceEntry, WithReference
+from metaphys.physics.wrappers._retries import DeviceError, WithRetries
 
 __all__ = [
     "Converter",
+    "DeviceError",
     "DriftingDevice",
     "JournalEntry",
     "ReferenceEntry",
@@ -27,4 +29,5 @@ __all__ = [
     "WithLimits",
     "WithNoise",
     "WithReference",
+    "WithRetries",
 ]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys.training._patience import Patience
 
 SYSTEMS = ("oscillators", "plate", "circuit", "shg")
 DATA = ("digits", "mnist", "vowels")
 
 
 @dataclass(frozen=True)
-class RecalibrationConfig:
+class RecalibrationConfig(Patience):
     """An experiment of recalibration; by default 49 pixels of MNIST on 59 oscillators."""
 
     system: Literal["oscillators", "plate", "circuit", "shg"] = "oscillators"
@@ -99,6 +100,7 @@ class RecalibrationConfig:
     """Samples in a step of training."""
 
     def __post_init__(self) -> None:
+        self.check_patience()
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:]))
         positive = len(self.budgets) > 0 and self.budgets[0] >= 1
         fits = rising and positive
@@ -157,6 +159,6 @@ class RecalibrationConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = dataclasses.asdict(self)
+        values = self.plain()
         values["data_root"] = None if self.data_root is None else str(self.data_root)
         return {**values, "budgets": list(self.budgets)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from metaphys._runs import Progress, RunDirectory
+from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
 from metaphys.training._outer import begin
 from metaphys.training._problem import TEST_UNITS, Params
 from metaphys.training.recalibration._build import build
@@ -48,7 +49,8 @@ class Experiment:
 
     def __init__(self, config: RecalibrationConfig, run: RunDirectory, progress: Progress) -> None:
         self.config, self.run, self.progress = config, run, progress
-        self.setting: Setting = build(config)
+        built = build(config)
+        self.setting: Setting = dataclasses.replace(built, archive=run.path / MEASUREMENTS)
         self.units = range(TEST_UNITS, TEST_UNITS + config.units)
 
     def phase(self, name: str, state: Any, step: Any, steps: int) -> Any:

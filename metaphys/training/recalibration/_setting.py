@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.func import functional_call
 
 from metaphys.data import Dataset, Split
 from metaphys.nn import Measured, run_on
-from metaphys.physics import Converter, Device, Population, WithConverters
+from metaphys.physics import Converter, Device, Population, WithArchive, WithConverters
 from metaphys.training import _problem
 from metaphys.training._problem import Params
 from metaphys.training.recalibration._config import RecalibrationConfig
@@ -42,6 +43,7 @@ class Setting:
         high: the greatest.
         correct: takes a known unit's mismatch back in the controls; ``None`` where none can.
         converters: of the controls of each device, by name.
+        archive: where what is measured of units is kept as it is taken; ``None``: nowhere.
     """
 
     config: RecalibrationConfig
@@ -55,10 +57,11 @@ class Setting:
     high: float
     correct: Correction | None = None
     converters: Mapping[str, Converter] = field(default_factory=dict)
+    archive: Path | None = None
 
     def devices(self, unit: int) -> tuple[Device, ...]:
         """A unit by its seed, as hardware takes its controls: a device for each layer."""
-        bare = [population.unit(unit) for population in self.populations]
+        bare = [self.config.patiently(each.unit(unit)) for each in self.populations]
         if not self.converters:
             return tuple(bare)
         return tuple(WithConverters(device, controls=self.converters) for device in bare)
@@ -74,6 +77,9 @@ class Setting:
         for layer, device in enumerate(self.devices(unit)):
             controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
             set_to = {n: c(controls[n]) for n, c in self.converters.items()}
+            if self.archive is not None:
+                name = f"unit {unit}, layer {layer}"
+                device = WithArchive(device, self.archive, name=name)
             one = Measurement(
                 device,
                 low=self.low,

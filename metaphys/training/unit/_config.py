@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys.training._config import from_plain
+from metaphys.training._patience import Patience
 
 CHOICES = {
     "system": ("plate", "circuit", "shg", "oscillators"),
@@ -20,7 +21,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Patience):
     """Training of a physical network on one unit."""
 
     system: Literal["plate", "circuit", "shg", "oscillators"] = "circuit"
@@ -88,6 +89,7 @@ class TrainConfig:
     """Threads of the tensor library, and processes of ngspice."""
 
     def __post_init__(self) -> None:
+        self.check_patience()
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
@@ -162,7 +164,7 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = dataclasses.asdict(self)
+        values = self.plain()
         values["data_root"] = None if self.data_root is None else str(self.data_root)
         return values
 

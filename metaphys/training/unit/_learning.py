@@ -62,13 +62,13 @@ def learning_step(
     def step(state: Learning, index: int) -> Learning:
         # All methods see the same samples.
         inputs, targets = batch(machine.data.train, config.batch, config.seed, "batch", index)
-        devices, before = machine.devices(method, index), machine.calls
+        devices = machine.devices(method, index)
         seed = seed_of(config.seed, method, index)
         value, grads = rule(devices)(
             state.loop.learned, inputs, targets, loss=cross_entropy, seed=seed
         )
         check_finite(value)
-        calls = state.calls + (machine.calls - before)
+        calls = state.calls + sum(device.calls for device in devices)
         loop = descend(state.loop, index, config.steps, value, grads, config.lr)
         learned = {name: within(name, value) for name, value in loop.learned.items()}
         accuracy = state.accuracy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from metaphys.physics import (
     SimulatedDevice,
     SpiceDevice,
     System,
+    WithArchive,
     WithNoise,
     circuit_netlist,
 )
@@ -44,6 +46,7 @@ class Machine:
         bare: the device of each layer, without noise.
         exact: the systems that the devices simulate; ``None`` for what is no simulation of ours.
         sigma: standard deviation of the noise on each layer's readout, in its unit.
+        archive: where measurements are kept as they are taken; ``None``: nowhere.
     """
 
     config: TrainConfig
@@ -56,18 +59,19 @@ class Machine:
     bare: tuple[Device, ...]
     exact: tuple[System, ...] | None
     sigma: tuple[float, ...]
+    archive: Path | None = None
 
     def devices(self, *key: object) -> list[Device]:
         """The unit's devices, with noise that depends on ``key`` alone."""
-        return [
+        noisy = [
             WithNoise(device, sigma, seed=seed_of(self.config.seed, "noise", layer, *key))
             for layer, (device, sigma) in enumerate(zip(self.bare, self.sigma))
         ]
-
-    @property
-    def calls(self) -> int:
-        """Device calls so far, of all layers."""
-        return sum(device.calls for device in self.bare)
+        if self.archive is None:
+            return list(noisy)
+        names = [f"{' '.join(map(str, key))}, layer {layer}" for layer in range(len(noisy))]
+        # Named by what is measured for: a step that is done again finds what it took before.
+        return [WithArchive(d, self.archive, name=n) for d, n in zip(noisy, names)]
 
     @property
     def looked_at(self) -> Split:
@@ -115,7 +119,7 @@ def build_machine(config: TrainConfig) -> Machine:
         initial=initial,
         nominal=nominal,
         twins=nominal,
-        bare=tuple(bare),
+        bare=tuple(map(config.patiently, bare)),
         exact=exact,
         sigma=tuple(sigma),
     )

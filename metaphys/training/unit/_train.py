@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaphys._runs import Progress, RunDirectory
+from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
 from metaphys.nn import InSilico
 from metaphys.training._judge import linear_accuracy
 from metaphys.training._problem import Params
@@ -39,7 +40,10 @@ class Training:
     """
 
     def __init__(self, machine: Machine, run: RunDirectory, progress: Progress) -> None:
-        self.machine, self.run, self.progress = machine, run, progress
+        # What our own simulation answers costs no more than reading it back.
+        archive = None if machine.config.device == "simulated" else run.path / MEASUREMENTS
+        self.machine = dataclasses.replace(machine, archive=archive)
+        self.run, self.progress = run, progress
         self.rows: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
         self.seconds: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -85,11 +86,11 @@ def _rebuilt(numbered: Tree, leaves: Sequence[Any]) -> Tree:
         return leaves[numbered]
     if isinstance(numbered, Mapping):
         return {key: _rebuilt(value, leaves) for key, value in numbered.items()}
-    _check_known(numbered)
-    parts = [_rebuilt(value, leaves) for value in numbered]
+    parts = [_rebuilt(value, leaves) for value in _children(numbered)]
     if isinstance(numbered, list):
         return parts
-    return type(numbered)(*parts) if hasattr(numbered, "_fields") else tuple(parts)
+    named = hasattr(numbered, "_fields") or is_dataclass(numbered)
+    return type(numbered)(*parts) if named else tuple(parts)
 
 
 def _find(numbered: Tree, tree: Tree, leaves: list[Any]) -> None:
@@ -99,14 +100,16 @@ def _find(numbered: Tree, tree: Tree, leaves: list[Any]) -> None:
         for key, value in numbered.items():
             _find(value, tree[key], leaves)
     else:
-        _check_known(numbered)
-        for value, part in zip(numbered, tree):
+        for value, part in zip(_children(numbered), _children(tree)):
             _find(value, part, leaves)
 
 
-def _check_known(node: Tree) -> None:
+def _children(node: Tree) -> Sequence[Tree]:
+    if is_dataclass(node):  # a schedule, whose fields are its children
+        return [getattr(node, field.name) for field in fields(node)]
     if not isinstance(node, (list, tuple)):
         refuse("tree", expected="made of dicts, lists and tuples", got=f"a {type(node).__name__}")
+    return node
 
 
 def _hashable(leaf: Any) -> bool:

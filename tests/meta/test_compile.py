@@ -105,6 +105,7 @@ def test_every_rule(name):
 OPTIONS = (
     *("sgd-dampened", "sgd-nesterov", "sgd-decay", "sgd-maximize", "adam-decay", "adam-maximize"),
     *("adamw-amsgrad", "rmsprop-nesterov", "adagrad", "adan-no-prox", "nadam-decoupled"),
+    "scheduled",
 )
 """What the rules of the test above do not have; one option of each kind."""
 
@@ -113,7 +114,9 @@ OPTIONS = (
 def test_options_of_rules_under_every_exact_adjoint(dtype):
     # One compilation for all: a rule for each of the parameters.
     names = OPTIONS if dtype is torch.float64 else ("sgd-nesterov", "adam-decay", "rmsprop")
-    rule = metaphys.transform.partition({n: RULES[n]() for n in names}, {n: n for n in names})
+    falling = metaphys.schedule.polynomial_schedule(0.2, 0.0, power=2, transition_steps=5)
+    rules = RULES | {"scheduled": lambda: metaphys.sgd(lr=falling, momentum=0.5)}
+    rule = metaphys.transform.partition({n: rules[n]() for n in names}, {n: n for n in names})
     given = torch.randn(len(names) + 1, 3, 3, dtype=dtype).requires_grad_()
     *start, meta = given.unbind()
 

@@ -111,3 +111,14 @@ def outer(rule: Rule, x: torch.Tensor, start: torch.Tensor = START, steps: int =
         adjoint=adjoint or metaphys.adjoint.Full(),
     )
     return (end.params["w"] - TARGET[:3]).pow(2).sum() + end.params["b"].cos()
+
+
+def problem(missing=False, steps=8):
+    """Parameters, and gradients of some steps in which some leaves have none where ``missing``."""
+    shapes = [(3,), (2, 2), (), (5,)]
+    params = [torch.randn(shape) for shape in shapes]
+    grads = []
+    for step in range(steps):
+        absent = {1: [0, 3], 2: [0], 4: [1], 5: [0, 1, 2]}.get(step, []) if missing else []
+        grads.append([None if i in absent else torch.randn(s) for i, s in enumerate(shapes)])
+    return params, grads

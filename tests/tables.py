@@ -22,7 +22,6 @@ RULES: dict[str, Callable[[], Rule]] = {
     "sgd-decay": lambda: metaphys.sgd(lr=0.1, momentum=0.5, weight_decay=0.1),
     "sgd-maximize": lambda: metaphys.sgd(lr=0.1, momentum=0.9, maximize=True),
     "adam": lambda: metaphys.adam(lr=0.1),
-    "adam-eps": lambda: metaphys.adam(lr=0.1, eps=1e-2, eps_root=1e-3),
     "adam-decay": lambda: metaphys.adam(lr=0.1, betas=(0.8, 0.95), weight_decay=0.1),
     "adam-maximize": lambda: metaphys.adam(lr=0.1, maximize=True),
     "adamw": lambda: metaphys.adamw(lr=0.1, weight_decay=0.1),
@@ -55,18 +54,20 @@ SHARED: dict[str, tuple[Callable[..., Rule], Callable[..., Any], dict[str, Any]]
     "rmsprop-centered": (
         metaphys.rmsprop,
         torch.optim.RMSprop,
-        {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True, "weight_decay": 0.1},
+        {"lr": 0.01, "alpha": 0.9, "momentum": 0.5, "centered": True, "weight_decay": 0.1}
+        | {"eps": 1e-3},
     ),
     "rmsprop-maximize": (
         metaphys.rmsprop,
         torch.optim.RMSprop,
-        {"lr": 0.01, "momentum": 0.9, "maximize": True},
+        {"lr": 0.02, "momentum": 0.9, "maximize": True},
     ),
     "adagrad": (metaphys.adagrad, torch.optim.Adagrad, {"lr": 0.1}),
     "adagrad-decay": (
         metaphys.adagrad,
         torch.optim.Adagrad,
-        {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5},
+        {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5}
+        | {"eps": 1e-3, "maximize": True},
     ),
     "adadelta": (metaphys.adadelta, torch.optim.Adadelta, {}),
     "adadelta-decay": (
@@ -78,7 +79,7 @@ SHARED: dict[str, tuple[Callable[..., Rule], Callable[..., Any], dict[str, Any]]
     "adamax-decay": (
         metaphys.adamax,
         torch.optim.Adamax,
-        {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True},
+        {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
     ),
     "radam": (metaphys.radam, torch.optim.RAdam, {"lr": 0.1}),
     "radam-decoupled": (
@@ -100,7 +101,7 @@ SHARED: dict[str, tuple[Callable[..., Rule], Callable[..., Any], dict[str, Any]]
     "nadam-decay": (
         metaphys.nadam,
         torch.optim.NAdam,
-        {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1, "maximize": True},
+        {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True},
     ),
 }
 RULES |= {name: partial(ours, **given) for name, (ours, _, given) in SHARED.items()}
@@ -143,20 +144,42 @@ def plain_rmsprop(p, grads, lr, alpha, eps, momentum, scale):
     return p
 
 
-def plain_muon(p, grads, lr, decay, momentum):
-    """Matrices by Newton and Schulz with torch's coefficients, the rest by AdamW."""
+def plain_adams(p, grads, lr, betas, eps, eps_root, decay, decoupled):
+    """All steps of one leaf by :func:`plain_adam`, with either kind of weight decay."""
     m = v = torch.zeros_like(p)
     for t, g in enumerate(grads, start=1):
-        if p.ndim != 2:
-            step, m, v = plain_adam(g, m, v, t, 0.9, 0.999, 1e-8, 0.0, lr)
-            p = p - lr * decay * p - step
-            continue
+        g = g if decoupled else g + decay * p
+        step, m, v = plain_adam(g, m, v, t, *betas, eps, eps_root, lr)
+        p = p - (lr * decay * p if decoupled else 0.0) - step
+    return p
+
+
+def plain_muon(
+    p,
+    grads,
+    lr,
+    decay,
+    momentum,
+    *,
+    nesterov=True,
+    coefficients=(3.4445, -4.775, 2.0315),
+    eps=1e-7,
+    steps=5,
+    rms=False,
+    betas=(0.9, 0.999),
+    adamw_eps=1e-8,
+):
+    """Matrices by Newton and Schulz, on their singular values; the rest by AdamW."""
+    if p.ndim != 2:
+        return plain_adams(p, grads, lr, betas, adamw_eps, 0.0, decay, decoupled=True)
+    m, (a, b, c), (n, k) = torch.zeros_like(p), coefficients, p.shape
+    for g in grads:
         m = momentum * m + (1 - momentum) * g
-        ahead = momentum * m + (1 - momentum) * g
-        u, s, vh = torch.linalg.svd(ahead / ahead.norm(), full_matrices=False)
-        for _ in range(5):
-            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
-        ratio = max(1.0, p.shape[0] / p.shape[1]) ** 0.5
+        ahead = momentum * m + (1 - momentum) * g if nesterov else m
+        u, s, vh = torch.linalg.svd(ahead / ahead.norm().clamp(min=eps), full_matrices=False)
+        for _ in range(steps):
+            s = a * s + b * s**3 + c * s**5
+        ratio = 0.2 * max(n, k) ** 0.5 if rms else max(1.0, n / k) ** 0.5
         p = p - lr * decay * p - lr * ratio * (u * s) @ vh
     return p
 
@@ -189,6 +212,43 @@ EQUATIONS: dict[str, tuple[Callable[[], Rule], Callable[..., torch.Tensor]]] = {
     "muon": (
         lambda: metaphys.muon(lr=0.1, weight_decay=0.2, momentum=0.9),
         lambda p, grads: plain_muon(p, grads, 0.1, 0.2, 0.9),
+    ),
+    "muon-options": (
+        lambda: metaphys.muon(
+            0.1,
+            0.2,
+            0.8,
+            False,
+            (2.0, -1.5, 0.5),
+            0.5,
+            3,
+            "match_rms_adamw",
+            betas=(0.8, 0.9),
+            adamw_eps=1e-3,
+            maximize=True,
+        ),
+        lambda p, grads: plain_muon(
+            p,
+            [-g for g in grads],
+            0.1,
+            0.2,
+            0.8,
+            nesterov=False,
+            coefficients=(2.0, -1.5, 0.5),
+            eps=0.5,
+            steps=3,
+            rms=True,
+            betas=(0.8, 0.9),
+            adamw_eps=1e-3,
+        ),
+    ),
+    "adam-eps": (
+        lambda: metaphys.adam(lr=0.1, eps=1e-2, eps_root=1e-3),
+        lambda p, grads: plain_adams(p, grads, 0.1, (0.9, 0.999), 1e-2, 1e-3, 0.0, False),
+    ),
+    "adamw-eps": (
+        lambda: metaphys.adamw(lr=0.1, eps=1e-2, eps_root=1e-3, weight_decay=0.2),
+        lambda p, grads: plain_adams(p, grads, 0.1, (0.9, 0.999), 1e-2, 1e-3, 0.2, True),
     ),
     "rmsprop-nesterov": (
         lambda: metaphys.rmsprop(0.01, momentum=0.9, initial_scale=0.5, nesterov=True),

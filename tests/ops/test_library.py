@@ -1,4 +1,4 @@
-"""The native library: what it needs of libtorch, and how its absence is told."""
+"""The native library: what it needs of libtorch, how its absence is told, what torch asks of it."""
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 # pyright: reportOptionalSubscript=false, reportUnusedExpression=false
@@ -21,10 +21,11 @@ import metaphys
 from metaphys import ops
 from metaphys.ops._library import DISABLE
 from metaphys.ops.adam import adam_reference
-from tests.tables import ADAM, DTYPES, assert_near, flat
+from tests.tables import ADAM, DTYPES, KERNELS, assert_near, flat, leaves
 
 PACKAGE = Path(metaphys.__file__).parent
 LIBRARIES = sorted(PACKAGE.glob("_C*.so"))
+kernels = pytest.mark.parametrize("name", KERNELS)
 
 
 @pytest.mark.skipif(not LIBRARIES, reason="the extension is not built")
@@ -170,3 +171,59 @@ def test_results_that_are_large_enough_for_huge_pages():
     assert_near(
         flat(ops.adam(*arguments, **ADAM)), flat(adam_reference(*arguments, **ADAM)), torch.float32
     )
+
+
+# The registered operators -------------------------------------------------------------------
+
+
+def _samples(kernel, dtype, requires_grad):
+    grads, states, count = leaves(kernel, dtype=dtype)
+    for tensor in flat([grads, *states]):
+        tensor.requires_grad_(requires_grad)
+    return grads, states, count
+
+
+@kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_opcheck_of_the_forward(name, dtype, requires_grad):
+    kernel = KERNELS[name]
+    grads, states, count = _samples(kernel, dtype, requires_grad)
+    arguments = kernel.arguments("", None, grads, states, count)
+    torch.library.opcheck(kernel.raw(""), arguments)
+
+
+@kernels
+def test_opcheck_of_the_vector_jacobian_product(name):
+    kernel = KERNELS[name]
+    grads, states, count = _samples(kernel, torch.float64, False)
+    arguments = kernel.arguments("_vjp", None, grads, states, count)
+    checks = ["test_schema", "test_autograd_registration", "test_faketensor"]
+    if kernel.kind == "leaf" and not ops.status().loaded:
+        # Its Python form is torch.func.vjp, whose tensors have no storage for the modes of the
+        # other checks to look at. Nobody traces it: what is compiled is the reference.
+        checks = ["test_autograd_registration"]
+    torch.library.opcheck(kernel.raw("_vjp"), arguments, test_utils=checks)
+
+
+@kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_opcheck_of_the_step_in_place(name, dtype):
+    kernel = KERNELS[name]
+    grads, states, count = _samples(kernel, dtype, False)
+    params = [torch.randn_like(g) for g in grads]
+    torch.library.opcheck(kernel.raw("_"), kernel.arguments("_", params, grads, states, count))
+
+
+@kernels
+def test_direct_callers_of_an_operator_get_its_derivative(name):
+    kernel = KERNELS[name]
+    grads, states, count = _samples(kernel, torch.float64, True)
+    inputs = flat([grads, *states])
+    valid = states if kernel.kind in ("adam", "sgd") else kernel.valid(states)
+    raw = flat(kernel.raw("")(*kernel.arguments("", None, grads, valid, count)))
+    plain = flat(kernel.plain(grads, states, count))
+    found, expected = (
+        torch.autograd.grad(sum(t.sin().sum() for t in each), inputs) for each in (raw, plain)
+    )
+    assert_near(found, expected)

@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 import copy
-import io
-import pickle
 
 import pytest
 import torch
 from torch.nn import Parameter
 
 import metaphys
-from tests.tables import RULES, TORCH, Leaves, stateful, tolerance
+from tests.stepped import assert_near, give_grads, params_of, take_steps, values_of
+from tests.tables import RULES, TORCH, stateful
 
 rules = pytest.mark.parametrize("name", RULES)
-DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 
 PEERS = {
     "SGD": (metaphys.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
@@ -25,31 +23,6 @@ PEERS = {
     "AdamW": (metaphys.AdamW, torch.optim.AdamW, {"lr": 0.1}),
 }
 peers = pytest.mark.parametrize("peer", PEERS)
-
-
-def _params(dtype=torch.float64, shapes=((3,), (2, 2), ())):
-    torch.manual_seed(3)
-    return [Parameter(torch.randn(shape).to(dtype)) for shape in shapes]
-
-
-def _give_grads(params, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for p in params:
-        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
-
-
-def _steps(optimizer, params, n, first=0):
-    for step in range(first, first + n):
-        _give_grads(params, step)
-        optimizer.step()
-
-
-def _values(params):
-    return [p.detach().clone() for p in params]
-
-
-def assert_near(found, expected, dtype=torch.float64):
-    torch.testing.assert_close(_values(found), _values(expected), **tolerance(dtype))
 
 
 SCHEDULERS = {
@@ -66,11 +39,11 @@ def test_learning_rate_schedulers(peer, scheduler):
     ours, theirs, arguments = PEERS[peer]
     results = []
     for kind in (ours, theirs):
-        params = _params()
+        params = params_of()
         optimizer = kind(params, **arguments)
         schedule = SCHEDULERS[scheduler](optimizer)
         for step in range(6):
-            _steps(optimizer, params, 1, first=step)
+            take_steps(optimizer, params, 1, first=step)
             schedule.step()
         results.append(params)
     assert_near(*results)
@@ -81,12 +54,12 @@ def test_groups_with_options(peer):
     ours, theirs, arguments = PEERS[peer]
     results = []
     for kind in (ours, theirs):
-        params = _params()
+        params = params_of()
         optimizer = kind([{"params": params[:1], "lr": 0.01}], **arguments)
         optimizer.add_param_group({"params": params[1], "weight_decay": 0.3})
-        _steps(optimizer, params, 2)
+        take_steps(optimizer, params, 2)
         optimizer.add_param_group({"params": iter(params[2:])})
-        _steps(optimizer, params, 2, first=2)
+        take_steps(optimizer, params, 2, first=2)
         results.append(params)
     assert_near(*results)
 
@@ -97,11 +70,11 @@ def test_momentum_and_betas_may_change_between_steps(peer):
     change = {"momentum": 0.5} if peer == "SGD" else {"betas": (0.5, 0.9)}
     results = []
     for kind in (ours, theirs):
-        params = _params()
+        params = params_of()
         optimizer = kind(params, **arguments)
-        _steps(optimizer, params, 2)
+        take_steps(optimizer, params, 2)
         optimizer.param_groups[0].update(change)
-        _steps(optimizer, params, 2, first=2)
+        take_steps(optimizer, params, 2, first=2)
         results.append(params)
     assert_near(*results)
 
@@ -109,78 +82,25 @@ def test_momentum_and_betas_may_change_between_steps(peer):
 def test_momentum_that_was_zero_gets_its_buffers_later():
     results = []
     for kind in (metaphys.SGD, torch.optim.SGD):
-        params = _params()
+        params = params_of()
         optimizer = kind(params, lr=0.1)
-        _steps(optimizer, params, 1)
+        take_steps(optimizer, params, 1)
         optimizer.param_groups[0]["momentum"] = 0.9
-        _steps(optimizer, params, 3, first=1)
+        take_steps(optimizer, params, 3, first=1)
         results.append(params)
     assert_near(*results)
 
 
 def test_momentum_that_becomes_zero():
-    params = _params()
+    params = params_of()
     optimizer = metaphys.SGD(params, lr=0.1, momentum=0.9)
-    _give_grads(params[:1])
+    give_grads(params[:1])
     optimizer.step()
     optimizer.param_groups[0]["momentum"] = 0.0
-    before = _values(params)
-    _steps(optimizer, params, 1)
+    before = values_of(params)
+    take_steps(optimizer, params, 1)
     expected = [b - 0.1 * p.grad for b, p in zip(before, params)]
-    torch.testing.assert_close(_values(params), expected)
-
-
-@rules
-@DTYPES
-def test_state_dict_round_trip(name, dtype):
-    params, others = _params(dtype), _params(dtype)
-    optimizer = metaphys.Optimizer(params, RULES[name]())
-    _steps(optimizer, params, 3)
-    with torch.no_grad():
-        for p, q in zip(params, others):
-            q.copy_(p)
-    other = metaphys.Optimizer(others, RULES[name]())
-    other.load_state_dict(optimizer.state_dict())
-    for p, q in zip(params, others):
-        assert other.state[q].keys() == optimizer.state[p].keys()
-        for key, value in other.state[q].items():
-            assert value.dtype == optimizer.state[p][key].dtype
-            assert torch.equal(value, optimizer.state[p][key])
-            assert key == "step" or dtype is not torch.bfloat16 or value.dtype is torch.float32
-    _steps(optimizer, params, 3, first=3)
-    _steps(other, others, 3, first=3)
-    torch.testing.assert_close(_values(params), _values(others), rtol=0, atol=0)
-
-
-@rules
-def test_state_is_saved_and_loaded_without_pickled_code(name):
-    params = _params(torch.bfloat16)
-    optimizer = metaphys.Optimizer(params, RULES[name]())
-    _steps(optimizer, params, 2)
-    file = io.BytesIO()
-    torch.save(optimizer.state_dict(), file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
-    other = metaphys.Optimizer(_params(torch.bfloat16), RULES[name]())
-    other.load_state_dict(loaded)
-    torch.testing.assert_close(other.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
-
-
-COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x))}
-
-
-@rules
-@pytest.mark.parametrize("how", COPIES)
-def test_a_copy_goes_on_by_itself(name, how):
-    module = Leaves(_params())
-    optimizer = metaphys.Optimizer(module.p, RULES[name]())
-    _steps(optimizer, module.p, 2)
-    other_module, other = COPIES[how]((module, optimizer))
-    before = _values(module.p)
-    _steps(other, other_module.p, 2, first=2)
-    torch.testing.assert_close(_values(module.p), before, rtol=0, atol=0)
-    _steps(optimizer, module.p, 2, first=2)
-    torch.testing.assert_close(_values(module.p), _values(other_module.p), rtol=0, atol=0)
+    torch.testing.assert_close(values_of(params), expected)
 
 
 def test_closure():
@@ -201,11 +121,11 @@ def test_closure():
 @peers
 def test_hooks_and_defaults_are_those_of_torch(peer):
     ours, theirs, arguments = PEERS[peer]
-    params, calls = _params(), []
+    params, calls = params_of(), []
     optimizer = ours(params, **arguments)
     optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
     optimizer.register_step_post_hook(lambda *_: calls.append("after"))
-    _steps(optimizer, params, 1)
+    take_steps(optimizer, params, 1)
     assert calls == ["before", "after"]
     defaults = theirs(params, **arguments).defaults
     for name in ("lr", "momentum", "betas", "eps", "weight_decay", "dampening", "nesterov"):
@@ -214,11 +134,11 @@ def test_hooks_and_defaults_are_those_of_torch(peer):
 
 @rules
 def test_a_parameter_without_a_gradient_is_not_touched(name):
-    params = _params()
+    params = params_of()
     optimizer = metaphys.Optimizer(params, RULES[name]())
-    _steps(optimizer, params, 2)
+    take_steps(optimizer, params, 2)
     value, state = params[0].detach().clone(), copy.deepcopy(optimizer.state[params[0]])
-    _give_grads(params, 9)
+    give_grads(params, 9)
     params[0].grad = None
     optimizer.step()
     assert torch.equal(params[0], value)
@@ -238,15 +158,15 @@ def test_a_backward_pass_that_still_needs_the_old_value_raises(name):
 
 @rules
 def test_a_step_builds_no_graph_even_with_learned_values(name):
-    params = _params()
+    params = params_of()
     optimizer = metaphys.Optimizer(params, RULES[name]())
     rate = torch.tensor(optimizer.defaults["lr"], requires_grad=True)
     optimizer.param_groups[0]["lr"] = rate
-    _steps(optimizer, params, 2)
+    take_steps(optimizer, params, 2)
     assert all(p.is_leaf and p.requires_grad for p in params)
     assert not any(t.requires_grad for s in optimizer.state.values() for t in s.values())
-    plain = _params()
-    _steps(metaphys.Optimizer(plain, RULES[name]()), plain, 2)
+    plain = params_of()
+    take_steps(metaphys.Optimizer(plain, RULES[name]()), plain, 2)
     assert_near(params, plain)
 
 
@@ -261,7 +181,7 @@ MASKS = {
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("missing", [False, True])
 def test_masks_of_weight_decay(mask, missing):
-    params, others = _params(), _params()
+    params, others = params_of(), params_of()
     chosen = {"all": [True] * 3, "none": [False] * 3}.get(mask, [True, False, True])
     optimizer = metaphys.AdamW(params, 0.1, weight_decay=0.5, mask=MASKS[mask])
     other = torch.optim.AdamW(
@@ -269,7 +189,7 @@ def test_masks_of_weight_decay(mask, missing):
     )
     for step in range(3):
         for each in (params, others):
-            _give_grads(each, step)
+            give_grads(each, step)
             each[0].grad = None if missing else each[0].grad
         optimizer.step()
         other.step()
@@ -277,14 +197,14 @@ def test_masks_of_weight_decay(mask, missing):
 
 
 def test_a_rate_for_each_parameter_of_a_group():
-    params, others = _params(), _params()
+    params, others = params_of(), params_of()
     optimizer = metaphys.SGD(params, lr=[0.1, torch.tensor(0.2), 0.3], momentum=0.9)
     other = torch.optim.SGD(
         [{"params": p, "lr": lr} for p, lr in zip(others, (0.1, 0.2, 0.3))], 0.1, momentum=0.9
     )
     for step in range(3):
         for each in (params, others):
-            _give_grads(each, step)
+            give_grads(each, step)
             each[step].grad = None
         optimizer.step()
         other.step()
@@ -292,9 +212,9 @@ def test_a_rate_for_each_parameter_of_a_group():
 
 
 def test_betas_may_be_a_list():
-    params, others = _params(), _params()
-    _steps(metaphys.Adam(params, lr=0.1, betas=[0.8, 0.9]), params, 2)
-    _steps(torch.optim.Adam(others, lr=0.1, betas=(0.8, 0.9)), others, 2)
+    params, others = params_of(), params_of()
+    take_steps(metaphys.Adam(params, lr=0.1, betas=[0.8, 0.9]), params, 2)
+    take_steps(torch.optim.Adam(others, lr=0.1, betas=(0.8, 0.9)), others, 2)
     assert_near(params, others)
 
 
@@ -310,7 +230,7 @@ BAD_GROUPS = {
 
 @pytest.mark.parametrize("argument", BAD_GROUPS)
 def test_a_wrong_group_is_refused_whole(argument):
-    optimizer = metaphys.AdamW(_params())
+    optimizer = metaphys.AdamW(params_of())
     new = Parameter(torch.ones(2))
     with pytest.raises(ValueError) as caught:
         optimizer.add_param_group({"params": [new], **BAD_GROUPS[argument]})
@@ -321,53 +241,32 @@ def test_a_wrong_group_is_refused_whole(argument):
 
 def test_wrong_kinds_are_refused():
     with pytest.raises(TypeError, match=r"^`rule` must"):
-        metaphys.Optimizer(_params(), "sgd")
+        metaphys.Optimizer(params_of(), "sgd")
     with pytest.raises(TypeError, match=r"^`param_group` must"):
-        metaphys.SGD(_params()).add_param_group(_params())
-
-
-FOREIGN = {
-    "another rule": lambda: metaphys.SGD(_params(), momentum=0.9),
-    "torch's": lambda: torch.optim.Adam(_params()),
-    "other shapes": lambda: metaphys.Adam(_params(shapes=((3,), (2, 3), ()))),
-    "other sizes": lambda: metaphys.Adam(_params(shapes=((3,),))),
-}
-
-
-@pytest.mark.parametrize("which", FOREIGN)
-def test_a_foreign_state_dict_is_refused_and_nothing_changes(which):
-    params = _params()
-    optimizer = metaphys.Adam(params)
-    _steps(optimizer, params, 2)
-    before = copy.deepcopy(optimizer.state_dict())
-    foreign = FOREIGN[which]()
-    _steps(foreign, foreign.param_groups[0]["params"], 1)
-    with pytest.raises(ValueError, match=r"state.dict"):
-        optimizer.load_state_dict(foreign.state_dict())
-    torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
+        metaphys.SGD(params_of()).add_param_group(params_of())
 
 
 @pytest.mark.parametrize("broken", ["schedule", "rate"])
 def test_a_step_that_fails_takes_no_group_half_way(broken):
-    params = _params()
+    params = params_of()
 
     def fails(t):
         raise RuntimeError("no rate")
 
     optimizer = metaphys.SGD([{"params": params[:1]}, {"params": params[1:]}], lr=0.1)
     optimizer.param_groups[1]["lr"] = fails if broken == "schedule" else torch.ones(7)
-    before = _values(params)
-    _give_grads(params)
+    before = values_of(params)
+    give_grads(params)
     with pytest.raises((RuntimeError, ValueError)):
         optimizer.step()
-    torch.testing.assert_close(_values(params), before, rtol=0, atol=0)
+    torch.testing.assert_close(values_of(params), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_shared_and_frozen_parameters_as_in_torch(name):
+def test_frozen_parameters_as_in_torch(name):
     results = []
     for make in (lambda p: metaphys.Optimizer(p, RULES[name]()), TORCH[name]):
-        params = _params()
+        params = params_of()
         params[1].requires_grad_(False)
         optimizer = make(params)
         for step in range(3):
@@ -389,35 +288,6 @@ def test_a_sparse_gradient_is_refused_before_any_step(rule):
     with pytest.raises(ValueError, match=r"^`params\[0\].grad` must be dense"):
         optimizer.step()
     assert one.tolist() == [1.0, 1.0]
-
-
-WHOLE = {
-    "sgd": lambda: metaphys.transform.inject_hyperparams(metaphys.sgd(0.1)),
-    "momentum": lambda: metaphys.transform.inject_hyperparams(metaphys.sgd(0.1, 0.9)),
-}
-
-
-def test_a_whole_state_of_another_rule_or_of_other_parameters_is_refused():
-    params = _params()
-    optimizer = metaphys.Optimizer(params, WHOLE["momentum"]())
-    _steps(optimizer, params, 2)
-    before = copy.deepcopy(optimizer.state_dict())
-    adam = metaphys.transform.inject_hyperparams(metaphys.adam(0.1))
-    foreign = [
-        {**before, "state": {"group 0": metaphys.sgd(0.1).init(params)}},
-        {**before, "state": {"group 0": {"count": 1}}},
-        {**before, "state": {"group 0": adam.init(params)}},
-        {**before, "state": {"group 0": WHOLE["momentum"]().init(params[:2])}},
-    ]
-    for each in foreign:
-        with pytest.raises(ValueError, match=r"^`state_dict` must be"):
-            optimizer.load_state_dict(each)
-    torch.testing.assert_close(optimizer.state_dict(), before, rtol=0, atol=0)
-    optimizer.load_state_dict(before)
-    others = _params()
-    _steps(metaphys.Optimizer(others, metaphys.sgd(0.1, 0.9)), others, 4)
-    _steps(optimizer, params, 2, first=2)
-    assert_near(params, others)
 
 
 def test_in_place_and_out_of_place_are_the_same_step():
@@ -445,7 +315,7 @@ class _Wrapped:
 def test_what_lightning_does_with_an_optimizer(name):
     results = []
     for wrapped in (False, True):
-        params = _params()
+        params = params_of()
         optimizer = metaphys.Optimizer(params, RULES[name]())
         step, seen = optimizer, []
         if wrapped:
@@ -455,7 +325,7 @@ def test_what_lightning_does_with_an_optimizer(name):
         for seed in range(4):
 
             def closure(params=params, seed=seed):
-                _give_grads(params, seed)
+                give_grads(params, seed)
                 return torch.tensor(1.0)
 
             assert step.step(closure) == 1.0
@@ -466,7 +336,7 @@ def test_what_lightning_does_with_an_optimizer(name):
                     }
         assert len(seen) == 4 * wrapped
         results.append(params)
-    torch.testing.assert_close(*map(_values, results), rtol=0, atol=0)
+    torch.testing.assert_close(*map(values_of, results), rtol=0, atol=0)
 
 
 def test_a_lightning_trainer_stops_and_goes_on(tmp_path):

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 import metaphys
 from tests.tables import (
     FORMS,
+    plain_adams,
     plain_adan,
     plain_lion,
     plain_muon,
@@ -41,10 +42,12 @@ def test_sgd_over_its_whole_range(lr, momentum, dampening, weight_decay, maximiz
     torch.testing.assert_close(found, stateful(None, params, grads[:3], make=make))
 
 
-@given(lr=positive, b1=unit, b2=unit, eps=st.floats(1e-10, 1.0), weight_decay=unit)
+@given(lr=positive, b1=unit, b2=unit, eps=st.floats(1e-10, 1.0), weight_decay=unit,
+       amsgrad=st.booleans(), maximize=st.booleans())  # fmt: skip
 @quick
-def test_adam_over_its_whole_range(lr, b1, b2, eps, weight_decay):
+def test_adam_over_its_whole_range(lr, b1, b2, eps, weight_decay, amsgrad, maximize):
     hyper = {"betas": (b1, b2), "eps": eps, "weight_decay": weight_decay}
+    hyper |= {"amsgrad": amsgrad, "maximize": maximize}
     params, grads = ten_steps(torch.float64, missing=False)
     for rule, peer in ((metaphys.adam, torch.optim.Adam), (metaphys.adamw, torch.optim.AdamW)):
         found = FORMS["functional"](rule(lr, **hyper), params, grads[:3])
@@ -83,7 +86,15 @@ def test_rules_that_torch_lacks_over_their_whole_range(lr, a, b, c, eps, decay):
         metaphys.adan(lr, (a, b, c), eps, decay): lambda p, g: plain_adan(
             p, g, lr, (a, b, c), eps, decay
         ),
-        metaphys.muon(lr, decay, a): lambda p, g: plain_muon(p, g, lr, decay, a),
+        metaphys.muon(lr, decay, a, eps=eps, betas=(b, c), adamw_eps=eps): lambda p, g: plain_muon(
+            p, g, lr, decay, a, eps=eps, betas=(b, c), adamw_eps=eps
+        ),
+        metaphys.adam(lr, (a, b), eps, decay, eps_root=c): lambda p, g: plain_adams(
+            p, g, lr, (a, b), eps, c, decay, decoupled=False
+        ),
+        metaphys.adamw(lr, (a, b), eps, decay, eps_root=c): lambda p, g: plain_adams(
+            p, g, lr, (a, b), eps, c, decay, decoupled=True
+        ),
         metaphys.rmsprop(lr, a, eps, momentum=b + 1e-3, initial_scale=c, nesterov=True): (
             lambda p, g: plain_rmsprop(p, g, lr, a, eps, b + 1e-3, c)
         ),
@@ -163,35 +174,58 @@ def test_out_of_range_is_refused_by_name(rule, argument, value):
 FUNCTIONS = [getattr(metaphys, name) for name in metaphys.alias.__all__]
 
 
-def _numbers(function):
-    """The arguments of a rule that are numbers, and a wrong value for each entry of each."""
+def _numbers(function, value):
+    """The arguments of a rule that are numbers, with ``value`` for each entry of each."""
     for name, parameter in inspect.signature(function).parameters.items():
         default = 0.1 if name == "lr" else parameter.default
         if isinstance(default, tuple):
             for index in range(len(default)):
-                wrong = tuple(NAN if i == index else each for i, each in enumerate(default))
+                wrong = tuple(value if i == index else each for i, each in enumerate(default))
                 yield name, f"{name}[{index}]", wrong
         elif isinstance(default, float):
-            yield name, name, NAN
+            yield name, name, value
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_every_number_of_every_rule_is_looked_at(function):
     checked = 0
-    for name, shown, wrong in _numbers(function):
+    for name, shown, wrong in _numbers(function, NAN):
         with pytest.raises(ValueError, match=f"^{re.escape(f'`{shown}`')} must be finite"):
             function(**{"lr": 0.1, name: wrong})
         checked += 1
     assert checked >= 3
 
 
+ANY_FINITE = {"dampening", "ns_coefficients"}  # torch.optim takes negative ones too
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 @given(value=st.floats(max_value=-1e-300, allow_nan=False))
 @quick
-def test_anything_negative_is_refused(value):
-    rules = (metaphys.sgd, metaphys.adam, metaphys.rmsprop)
-    for rule, argument in (*((each, "lr") for each in rules), (metaphys.adam, "eps")):
-        with pytest.raises(ValueError, match=f"^`{argument}` must"):
-            rule(**{"lr": 0.1, argument: value})
+def test_anything_negative_is_refused(function, value):
+    for name, shown, wrong in _numbers(function, value):
+        if name not in ANY_FINITE:
+            with pytest.raises(ValueError, match=f"^{re.escape(f'`{shown}`')} must"):
+                function(**{"lr": 0.1, name: wrong})
+
+
+DECAYS = [
+    (function, name, shown, index)
+    for function in FUNCTIONS
+    for index, (name, shown, _) in enumerate(_numbers(function, 1.0))
+    if name in ("betas", "alpha", "rho") or (function is metaphys.muon and name == "momentum")
+]
+
+
+@pytest.mark.parametrize(
+    "function, name, shown, index", DECAYS, ids=[f"{f.__name__}-{each}" for f, _, each, _ in DECAYS]
+)
+@given(value=st.floats(min_value=1.0, exclude_min=True, allow_nan=False))
+@quick
+def test_a_rate_of_decay_above_one_is_refused(function, name, shown, index, value):
+    wrong = list(_numbers(function, value))[index][2]
+    with pytest.raises(ValueError, match=f"^{re.escape(f'`{shown}`')} must"):
+        function(**{"lr": 0.1, name: wrong})
 
 
 def test_nesterov_needs_momentum_and_no_dampening():

@@ -146,10 +146,10 @@ def plain_rmsprop(p, grads, lr, alpha, eps, momentum, scale):
 
 def plain_adams(p, grads, lr, betas, eps, eps_root, decay, decoupled):
     """All steps of one leaf by :func:`plain_adam`, with either kind of weight decay."""
-    m = v = torch.zeros_like(p)
+    m, v, (b1, b2) = torch.zeros_like(p), torch.zeros_like(p), betas
     for t, g in enumerate(grads, start=1):
         g = g if decoupled else g + decay * p
-        step, m, v = plain_adam(g, m, v, t, *betas, eps, eps_root, lr)
+        step, m, v = plain_adam(g, m, v, t, b1, b2, eps, eps_root, lr)
         p = p - (lr * decay * p if decoupled else 0.0) - step
     return p
 

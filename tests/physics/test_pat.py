@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
@@ -126,6 +128,41 @@ def test_second_order_is_that_of_the_frozen_surrogate(pat, unit, array, drive, c
     (first,) = torch.autograd.grad(loss, t, create_graph=True)
     (found,) = torch.autograd.grad(first, t)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_through_twenty_layers_the_errors_of_the_twin_do_not_add_up_in_the_inputs():
+    """The authors' notebook 3: the device is 2 x^1.1 and its twin 2.01 x^1.1, 20 layers.
+
+    PAT takes each slope at what was measured: 1.005^20, 10.5 % too much. In silico the inputs
+    drift too, by r with log r_n = log 1.005 (1.1^n - 1) / 0.1, and slopes go as r^0.1: 33 %.
+    """
+
+    class Layer(System):
+        ports = Ports(drive=1, controls={}, readout=1)
+
+        def __init__(self, factor):
+            self.factor = factor
+
+        def init_controls(self, **_):
+            return {}
+
+        def _respond(self, drive, controls, settings):
+            return self.factor * drive**1.1
+
+    def slope(f):
+        x = torch.tensor([0.7], requires_grad=True)
+        y = x
+        for _ in range(20):
+            y = f(y, {})
+        return float(torch.autograd.grad(y.sum(), x)[0])
+
+    device, twin = Layer(2.0), Layer(2.01)
+    exact = slope(device)
+    assert slope(PhysicsAware(SimulatedDevice(device), twin)) / exact == pytest.approx(1.005**20)
+    drift = sum(0.1 * math.log(1.005) * (1.1**n - 1) / 0.1 for n in range(20))
+    in_silico = slope(twin) / exact
+    assert in_silico == pytest.approx(1.005**20 * math.exp(drift))
+    assert round(100 * (1.005**20 - 1), 1) == 10.5 and round(100 * (in_silico - 1)) == 33
 
 
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])

@@ -15,6 +15,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
 from metaphys.physics import (
+    Affine,
+    Encoded,
     PhysicsAware,
     Plate,
     PlateDesign,
@@ -136,6 +138,18 @@ def test_the_response_is_the_convolution_to_rounding(generator):
     torch.testing.assert_close(
         plate(drive, {}), torch.from_numpy(expected), rtol=0, atol=1e-14 * scale * 10
     )
+
+
+def test_data_times_controls_is_what_is_convolved(generator):
+    """The controllable convolution: y = g * (control · data), to rounding."""
+    plate = Plate(samples=70, guard=30)
+    encoded = Encoded(plate, Affine())
+    data, control = torch.rand(3, 70, generator=generator), torch.randn(70, generator=generator)
+    found = encoded(data, {"scale": control.unsqueeze(0), "offset": torch.zeros(70)})
+    kernel = plate.impulse_response().numpy()
+    expected = np.stack([np.convolve(kernel, row)[:100] for row in (control * data).numpy()])
+    scale = float(np.abs(expected).max())
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-13 * scale)
 
 
 def test_the_convolution_is_the_march(generator):

@@ -34,6 +34,7 @@ from metaphys.physics import (
     TimeWindow,
     propagate,
 )
+from metaphys.physics.shg import _propagate
 from metaphys.physics.shg._kick import _step, kick
 from metaphys.physics.shg._thin import sinc
 
@@ -192,6 +193,14 @@ def test_what_the_fundamental_loses_the_harmonic_gains():
     # Linear steps keep energy to rounding; what the Runge-Kutta step loses is of fourth order.
     for coupling in (2.0, 3.0):
         assert 14 < drifts[20, coupling] / drifts[40, coupling] < 20
+
+
+def test_an_undepleted_wave_keeps_its_power_to_rounding():
+    window = TimeWindow(2.0, 128)
+    field = pulse_field(window)
+    first, second = propagate(field, Crystal(coupling=1e-4, **LINEAR), window, steps=20)
+    assert 0 < energy(second) / energy(field) < 1e-8
+    assert abs(energy(first) + energy(second) - energy(field)) / energy(field) < 5e-14
 
 
 def reference(field, crystal, window):
@@ -383,6 +392,42 @@ def test_the_readout_is_an_efficiency():
 # Derivatives ----------------------------------------------------------------------------------
 
 
+def kept_by_the_graph(steps):
+    """Bytes that the gradient of a long march needs, beside the drive."""
+    system, sizes = SHG(**SMALL, steps=steps), {}
+    drive = torch.rand(8, 6, requires_grad=True)
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        assert system(drive, {}).requires_grad
+    return sum(sizes.values())
+
+
+def test_a_long_march_keeps_the_root_of_its_steps():
+    fields = 2 * 8 * WINDOW.points * 16
+    for steps in (401, 1601):
+        assert kept_by_the_graph(steps) <= 1.1 * steps**0.5 * fields + 20 * fields
+    assert kept_by_the_graph(200) > 100 * fields  # a short one keeps every step
+
+
+@pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
+def test_a_long_march_is_the_plain_loop_and_so_are_its_derivatives(check, generator, monkeypatch):
+    inputs = everything((2,), generator)
+    function = function_of_everything(SHG, steps=5)
+    expected = function(*inputs)
+    slopes = torch.autograd.grad(expected.square().sum(), inputs)
+    monkeypatch.setattr(_propagate, "LONG", 2)
+    found = function(*inputs)
+    assert found.equal(expected)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), inputs), slopes)
+    forward = {"check_forward_ad": True} if check is gradcheck else {}
+    assert check(function, inputs, fast_mode=True, **forward)
+
+
 def test_the_adjoint_of_the_nonlinear_step_is_that_of_its_formula(generator):
     fields = [
         torch.randn(2, 3, dtype=torch.complex128, generator=generator).requires_grad_()
@@ -397,10 +442,10 @@ def test_the_adjoint_of_the_nonlinear_step_is_that_of_its_formula(generator):
         torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
 
 
-def function_of_everything(model):
+def function_of_everything(model, steps=2):
     def function(drive, coupling, dk0, chirp, crosstalk, shift):
         mismatch = SHGMismatch(coupling, dk0, chirp, None, crosstalk, shift)
-        options = {"steps": 2} if model is SHG else {}
+        options = {"steps": steps} if model is SHG else {}
         return 10 * model(**SMALL, **options, mismatch=mismatch)(drive, {})
 
     return function

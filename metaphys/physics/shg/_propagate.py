@@ -9,9 +9,13 @@ from torch import Tensor
 from torch.fft import fft, ifft
 
 from metaphys._errors import check
+from metaphys.physics._scan import Flat, scan
 from metaphys.physics.shg._crystal import Crystal
 from metaphys.physics.shg._kick import kick
 from metaphys.physics.shg._window import TimeWindow
+
+LONG = 256
+"""From here on the gradient keeps √steps pairs of fields, for one more forward pass."""
 
 
 @final
@@ -41,9 +45,13 @@ class SplitStep:
         full1 = None if self.phase1 is None else _factor(self.phase1 * self.h, a)
         full2 = _factor(self.phase2 * self.h, a)
         a, b = kick(a, torch.zeros_like(a))
+        factors = (full2,) if full1 is None else (full2, full1)
+        if self.steps >= LONG:
+            nothing = a.real.new_empty(self.steps - 1, 0)
+            (a, b), _ = scan(_step_of_scan, (a, b), factors, (nothing,))
+            return a, b
         for _ in range(self.steps - 1):
-            a = a if full1 is None else fft(ifft(a) * full1)
-            a, b = kick(a, fft(ifft(b) * full2))
+            a, b = _step(a, b, *factors)
         return a, b
 
     def leave(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +67,18 @@ class SplitStep:
 
     def _cast(self, value: float | Tensor, like: Tensor) -> float | Tensor:
         return value.to(like.real) if isinstance(value, Tensor) else value
+
+
+def _step(
+    a: Tensor, b: Tensor, full2: Tensor, full1: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A linear step of both fields, and a nonlinear one."""
+    a = a if full1 is None else fft(ifft(a) * full1)
+    return kick(a, fft(ifft(b) * full2))
+
+
+def _step_of_scan(carry: Flat, factors: Flat, x: Flat) -> tuple[Flat, Tensor]:
+    return _step(*carry, *factors), x[0]
 
 
 def _factor(phase: Tensor, like: Tensor) -> Tensor:

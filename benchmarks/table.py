@@ -49,6 +49,15 @@ AIMS = {
     "Adam update with backward, 4x1M": {"copy-floor": 1 / 1.5},
     "Adam update with backward, 200x256": {"torchopt": 12.0, "optax-jit": 1.0},
     "5 steps of MetaAdam, 0.7k parameters": {"torchopt": 1 / 0.65},
+    **{
+        f"{system}, batch 64, forward and backward": aims
+        for system, aims in {
+            "linear plate, 196 samples": {"torchdiffeq": 20.0},
+            "100 oscillators, 100 steps": {"torchdiffeq": 1.5, "diffrax": 1.0, "JAX": 1.0},
+            "circuit, 196 samples": {"torchdiffeq": 2.0},
+            "SHG, split step": {"torchdiffeq": 2.0},
+        }.items()
+    },
 }
 """How many times as fast as a peer these are meant to be; others 0.9 times TorchOpt at least."""
 

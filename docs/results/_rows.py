@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from metaphys._runs import half_interval
 from metaphys.data import Split
-from metaphys.training._statistics import half_interval
 
 HERE = Path(__file__).parent
 

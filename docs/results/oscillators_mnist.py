@@ -23,12 +23,12 @@ from torch.func import functional_call
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 import metaphys
+from metaphys._runs import half_interval
 from metaphys.cli._progress import shown
 from metaphys.data import Split, mnist
 from metaphys.nn import OscillatorNetwork
 from metaphys.training import RunDirectory, read_config
 from metaphys.training._problem import generator
-from metaphys.training._statistics import half_interval
 
 HERE = Path(__file__).parent
 NAME = "oscillators-mnist"

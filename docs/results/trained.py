@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metaphys.training._statistics import half_interval
+from metaphys._runs import half_interval
 from metaphys.training.unit._findings import wilson
 from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._results import TrainedRun, read_trained

@@ -2,6 +2,7 @@
 
 from metaphys._runs._checkpoint import load_tensors, load_tree, read_metadata, save_tree
 from metaphys._runs._directory import MEASUREMENTS, RunDirectory
+from metaphys._runs._interval import half_interval
 from metaphys._runs._metrics import read_metrics
 from metaphys._runs._progress import Advance, Progress, Silent
 from metaphys._runs._stored import read_config
@@ -12,6 +13,7 @@ __all__ = [
     "Progress",
     "RunDirectory",
     "Silent",
+    "half_interval",
     "load_tensors",
     "load_tree",
     "read_config",

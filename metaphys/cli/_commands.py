@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from metaphys.cli._base import Command, Flag, OptionalPath, RunCommand
+from metaphys.cli._base import Command, Flag, OptionalPath, RunCommand, Unchecked
 from metaphys.cli._recalibrate import Recalibrate
 from metaphys.cli._train import Train
 from metaphys.rl import Config as RLConfig
@@ -32,24 +31,12 @@ class Info(Command):
         print_pairs(facts(self.data_root))
 
 
-class Options(Config):
+class Options(Unchecked, Config):
     """The experiment.
 
     Units are named by integer seeds: below 10,000 they are for training, from there to 20,000 for
     choosing rates, from 20,000 on for the figures.
     """
-
-    def __post_init__(self) -> None:
-        # Checked in checked(), out of the parser's reach: it would frame our messages in its own.
-        pass
-
-    def checked(self) -> Config:
-        """The configuration.
-
-        Raises:
-            ValueError: an option is out of range.
-        """
-        return Config(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +49,10 @@ class MetaTrain(RunCommand):
         """Train, judge, report."""
         from metaphys.cli._progress import shown
         from metaphys.cli._tables import print_comparison
-        from metaphys.training import RunDirectory, build, meta_train
+        from metaphys.training import build, meta_train
         from metaphys.training._report import write_report
 
-        kept = self.checked_kept()
-        config = self.options.checked()
-        config = config.quick() if self.quick else config
-        build(config)  # Refuses what cannot be had before a directory is made for it.
-        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        config, directory = self.begun(self.options, build)
         with shown() as progress:
             rows = meta_train(config, directory, progress)
         report = write_report([directory.path])
@@ -135,20 +118,8 @@ class Report(Command):
         print(f"report: {write.write_report(self.run_dirs, self.output)}")
 
 
-class RLOptions(RLConfig):
+class RLOptions(Unchecked, RLConfig):
     """The experiment."""
-
-    def __post_init__(self) -> None:
-        # Checked in checked(): see Options.
-        pass
-
-    def checked(self) -> RLConfig:
-        """The configuration.
-
-        Raises:
-            ValueError: an option is out of range.
-        """
-        return RLConfig(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,12 +136,8 @@ class RL(RunCommand):
         from metaphys.cli._progress import shown
         from metaphys.cli._tables import print_returns
         from metaphys.rl import run
-        from metaphys.training import RunDirectory
 
-        kept = self.checked_kept()
-        config = self.options.checked()
-        config = config.quick() if self.quick else config
-        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        config, directory = self.begun(self.options)
         with shown() as progress:
             summary = run(config, directory, progress)
         print_returns(summary, quick=config == config.quick())

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from metaphys.cli._base import RunCommand
+from metaphys.cli._base import RunCommand, Unchecked
 from metaphys.training.recalibration import RecalibrationConfig
 
 
-class RecalibrateOptions(RecalibrationConfig):
+class RecalibrateOptions(Unchecked, RecalibrationConfig):
     """The experiment: random drives of a unit, its posterior, controls that follow from it."""
-
-    def __post_init__(self) -> None:
-        # Checked in checked(): see Options.
-        pass
-
-    def checked(self) -> RecalibrationConfig:
-        """The configuration.
-
-        Raises:
-            ValueError: an option is out of range.
-        """
-        return RecalibrationConfig(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +30,9 @@ class Recalibrate(RunCommand):
         """Learn, adapt, print."""
         from metaphys.cli._progress import shown
         from metaphys.cli._tables import print_methods
-        from metaphys.training import RunDirectory
         from metaphys.training.recalibration import build, recalibrate
 
-        kept = self.checked_kept()
-        config = self.options.checked()
-        config = config.quick() if self.quick else config
-        build(config)  # Refuses what cannot be had before a directory is made for it.
-        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        config, directory = self.begun(self.options, build)
         with shown() as progress:
             rows = recalibrate(config, directory, progress)
         print_methods(rows, quick=self.quick)

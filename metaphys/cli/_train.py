@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import tyro
 
-from metaphys.cli._base import RunCommand
+from metaphys.cli._base import RunCommand, Unchecked
 from metaphys.training import TrainConfig
 
 
-class TrainOptions(TrainConfig):
+class TrainOptions(Unchecked, TrainConfig):
     """The training."""
-
-    def __post_init__(self) -> None:
-        # Checked in checked(): see Options.
-        pass
-
-    def checked(self) -> TrainConfig:
-        """The configuration.
-
-        Raises:
-            ValueError: an option is out of range, or two do not go together.
-        """
-        return TrainConfig(**dataclasses.asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +24,11 @@ class Train(RunCommand):
         """Train, judge, report."""
         from metaphys.cli._progress import shown
         from metaphys.cli._tables import print_training
-        from metaphys.training import RunDirectory, train
+        from metaphys.training import train
         from metaphys.training.unit._machine import build_machine
         from metaphys.training.unit._report import write_report
 
-        kept = self.checked_kept()
-        config = self.options.checked()
-        config = config.quick() if self.quick else config
-        build_machine(config)  # Refuses what cannot be had before a directory is made for it.
-        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        config, directory = self.begun(self.options, build_machine)
         with shown() as progress:
             rows = train(config, directory, progress)
         report = write_report([directory.path])

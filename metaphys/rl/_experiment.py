@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metaphys._runs import half_interval
 from metaphys.rl._config import Config
 from metaphys.rl._mdp import Tasks, sample_tasks
 from metaphys.rl._meta import Meta
@@ -200,12 +201,5 @@ def estimate(values: Sequence[float]) -> dict[str, Any]:
         >>> estimate([1.0, 2.0, 3.0])
         {'mean': 2.0, 'half': 2.484..., 'values': [1.0, 2.0, 3.0]}
     """
-    from scipy.stats import t  # slow to import, so only when figures are wanted
-
-    n = len(values)
-    mean = math.fsum(values) / n
-    half = None
-    if n > 1:
-        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-        half = float(t.ppf(0.975, n - 1)) * math.sqrt(variance / n)
-    return {"mean": mean, "half": half, "values": list(values)}
+    mean = math.fsum(values) / len(values)
+    return {"mean": mean, "half": half_interval(values), "values": list(values)}

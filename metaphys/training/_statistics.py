@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaphys._errors import check
+from metaphys._runs import half_interval
 
 Row = Mapping[str, Any]
 """A row of ``metrics.csv``."""
 
 Sample = tuple[int, int, float]
 """A seed, a unit, and the value that they gave."""
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,6 @@ class Method:
     def uses_units(self) -> bool:
         """False for a method that never sees a unit, such as a linear classifier."""
         return any(unit >= 0 for _, unit, _ in self.values)
-
-
-def half_interval(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of the mean, by Student's t.
-
-    Example:
-        >>> half_interval([1.0]) is None
-        True
-        >>> round(half_interval([1.0, 2.0, 3.0]), 3)
-        2.484
-    """
-    if len(values) < 2:
-        return None
-    from scipy.stats import t  # Slow to import, so only when figures are wanted.
-
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return quantile * math.sqrt(variance / len(values))
 
 
 def estimate(samples: Sequence[Sample]) -> Estimate:

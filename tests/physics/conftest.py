@@ -1,23 +1,11 @@
-"""The laboratory of the physics tests: float64, one thread, seeded."""
+"""An array, one unit of it, and what it is driven by."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from metaphys.physics import OscillatorArray, OscillatorMismatch
-
-
-@pytest.fixture(autouse=True)
-def laboratory() -> Iterator[None]:
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(1)
-    yield
-    torch.set_default_dtype(dtype)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metaphys.nn._encoding import encode, pad
+from metaphys.nn._excess import with_excess
 from metaphys.nn._functional import functional
 from metaphys.nn._layer import PhysicalLayer, run_on
 from metaphys.nn._meta_module import MetaGradientModule
@@ -33,4 +34,5 @@ __all__ = [
     "run_on",
     "swap_state",
     "windows",
+    "with_excess",
 ]

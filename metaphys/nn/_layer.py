@@ -72,7 +72,19 @@ class PhysicalLayer(nn.Module):
 
     def forward(self, drive: Tensor) -> Tensor:
         """The readout for ``drive``; shapes as ``f`` has them."""
-        return self.f(drive, {name: self._within(name, p) for name, p in self.controls.items()})
+        return self.f(drive, self._set())
+
+    def excess(self, drive: Tensor) -> Tensor:
+        """(...) by how much the finished drive leaves its limits before it is clamped.
+
+        That of :meth:`~metaphys.physics.Encoded.excess`; zero for physics without an encoding.
+        """
+        if isinstance(self.f, Encoded):
+            return self.f.excess(drive, self._set())
+        return drive.new_zeros(drive.shape[:-1])
+
+    def _set(self) -> dict[str, Tensor]:
+        return {name: self._within(name, p) for name, p in self.controls.items()}
 
     def _within(self, name: str, parameter: Tensor) -> Tensor:
         limit = self.limits.get(name)
@@ -80,6 +92,14 @@ class PhysicalLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"f={self.f}"
+
+
+def physical_layers(module: nn.Module, name: str) -> list[PhysicalLayer]:
+    """The physical layers of a module, in their order, at least one; ``name`` is the argument's."""
+    layers = [m for m in module.modules() if isinstance(m, PhysicalLayer)]
+    expected = "a module with physical layers"
+    check(len(layers) > 0, name, expected=expected, got=type(module).__name__)
+    return layers
 
 
 def _checked(f: Any) -> Any:
@@ -125,13 +145,7 @@ class run_on:  # noqa: N801 (read as a verb, like torch.no_grad)
     """
 
     def __init__(self, module: nn.Module, *fs: Callable[[Tensor, Any], Tensor]) -> None:
-        layers = [m for m in module.modules() if isinstance(m, PhysicalLayer)]
-        check(
-            len(layers) > 0,
-            "module",
-            expected="a module with physical layers",
-            got=type(module).__name__,
-        )
+        layers = physical_layers(module, "module")
         chosen = list(fs) * len(layers) if len(fs) == 1 else list(fs)
         expected = f"one, or one for each of {len(layers)} layers"
         check(len(chosen) == len(layers), "fs", expected=expected, got=len(fs))

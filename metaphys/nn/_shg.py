@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -113,26 +113,18 @@ class SHGNetwork(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits (..., c) of ``features`` (..., inputs) in [0, 1].
 
+        Levels that leave [0, 1] are clamped and have no derivative: :func:`with_excess` is a
+        penalty on them.
+
         Raises:
             ValueError: ``features`` has another last dimension.
         """
-        return self.with_excess(features)[0]
-
-    def with_excess(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and by how much data and controls leave [0, 1] before they are clamped.
-
-        The excess is a mean square, summed over the layers: add a multiple of it to the loss, since
-        what is clamped has no derivative.
-        """
-        y, excess = self._data(features), torch.zeros_like(self.weights[0])
+        y = self._data(features)
         for layer, scale in zip(self.layers, self.scales, strict=True):
-            y = scale * y
-            excess = excess + _excess(y) + _excess(self._values(layer))
-            y = layer(y) / self._mean.to(y)
+            y = layer(scale * y) / self._mean.to(y)
         picked = y[..., self._slots // (2 * self.classes) :: self._slots // self.classes]
         weighted = self.weights * picked[..., : self.classes]
-        share = weighted / weighted.sum(-1, keepdim=True)
-        return self.sharpness * self.classes * share, excess
+        return self.sharpness * self.classes * weighted / weighted.sum(-1, keepdim=True)
 
     def _data(self, features: Tensor) -> Tensor:
         fits = features.ndim >= 1 and features.shape[-1] == self.inputs
@@ -141,9 +133,6 @@ class SHGNetwork(nn.Module):
         repeats = -(-self._slots // self.inputs)
         return torch.cat([features] * repeats, -1)[..., : self._slots]
 
-    def _values(self, layer: Any) -> Tensor:
-        return layer.controls["inserted"]
-
     def _start(self, features: Tensor, level: float) -> None:
         """Scales that give every layer but the first drives of mean ``level``."""
         y = self._data(features)
@@ -151,7 +140,3 @@ class SHGNetwork(nn.Module):
             if index:
                 scale.fill_(level / y.mean())
             y = layer(scale * y) / self._mean.to(y)
-
-
-def _excess(values: Tensor) -> Tensor:
-    return (values - values.clamp(0, 1)).square().mean()

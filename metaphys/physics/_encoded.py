@@ -105,8 +105,15 @@ class Encoded:
 
     def drive(self, x: Tensor, controls: Any) -> Tensor:
         """What enters the physics, (..., n), in the unit of its drive."""
+        return self.encoding.drive(x, self._of_encoding(x, controls))
+
+    def excess(self, x: Tensor, controls: Any) -> Tensor:
+        """(...) by how much the drive leaves its limits before the clamp: ``Encoding.excess``."""
+        return self.encoding.excess(x, self._of_encoding(x, controls))
+
+    def _of_encoding(self, x: Tensor, controls: Any) -> dict[str, Tensor]:
         self.ports.check(x, controls, self.units)
-        return self.encoding.drive(x, {name: controls[name] for name in self._own})
+        return {name: controls[name] for name in self._own}
 
     def __call__(self, x: Tensor, controls: Any) -> Tensor:
         """The readout for data ``x`` (*settings, *samples, ``ports.drive``).

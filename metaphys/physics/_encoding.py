@@ -33,8 +33,33 @@ class Encoding(abc.ABC):
         """Controls to start training from, in float64 on the CPU."""
 
     @abc.abstractmethod
+    def wanted(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
+        """The drive (..., n) of ``x`` (..., ``data(n)``) for hardware without limits.
+
+        Controls are aligned left.
+        """
+
+    @property
+    @abc.abstractmethod
+    def limits(self) -> tuple[float | None, float | None]:
+        """The least and the greatest drive that the hardware takes; ``None`` for no limit."""
+
     def drive(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
-        """The drive (..., n) of ``x`` (..., ``data(n)``); controls are aligned left."""
+        """The drive (..., n) of ``x`` (..., ``data(n)``), within the limits."""
+        return limited(self.wanted(x, controls), *self.limits)
+
+    def excess(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
+        r"""(...) by how much the wanted drive u leaves the limits: what is clamped has no gradient.
+
+        .. math::
+            \frac{1}{n} \sum_i
+            \Bigl(\frac{u_i - \operatorname{clamp}(u_i)}{\text{high} - \text{low}}\Bigr)^2
+
+        With one limit, or none, it is in the drive's unit squared.
+        """
+        wanted, (low, high) = self.wanted(x, controls), self.limits
+        unit = 1.0 if low is None or high is None else high - low
+        return ((wanted - limited(wanted, low, high)) / unit).square().mean(-1)
 
 
 @final
@@ -98,14 +123,18 @@ class Affine(Encoding):
             "offset": around(self.offset, n),
         }
 
-    def drive(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        return self.low, self.high
+
+    def wanted(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
         scale, offset, count = controls["scale"], controls["offset"], x.ndim - 1
         if self.inputs == 1:
             drive = align(scale.squeeze(-2), 1, count) * x
         else:
             parts = x.reshape(*x.shape[:-1], self.inputs, -1)
             drive = (align(scale, 2, count) * parts).sum(-2)
-        return limited(drive + align(offset, 1, count), self.low, self.high)
+        return drive + align(offset, 1, count)
 
 
 @final
@@ -147,9 +176,13 @@ class Interleaved(Encoding):
         unit = torch.rand(self.data(n), generator=generator, dtype=torch.float64)
         return {"inserted": self.low + (self.high - self.low) * unit}
 
-    def drive(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        return self.low, self.high
+
+    def wanted(self, x: Tensor, controls: dict[str, Tensor]) -> Tensor:
         inserted = align(controls["inserted"], 1, x.ndim - 1).expand_as(x)
-        return limited(torch.stack([x, inserted], -1).flatten(-2), self.low, self.high)
+        return torch.stack([x, inserted], -1).flatten(-2)
 
 
 def check_range(low: float | None, high: float | None) -> None:

@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 import metaphys
 from metaphys._runs import Silent, load_tensors, save_tree
-from metaphys.nn import InSilico, run_on
+from metaphys.nn import InSilico, run_on, with_excess
 from metaphys.physics import SHG, Ports, SpiceDevice, WithNoise, WithRetries
 from metaphys.training import (
     RunDirectory,
@@ -33,7 +33,7 @@ from metaphys.training.unit._kinds import scaled, within
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, start
 from metaphys.training.unit._machine import batch, build_machine
 from metaphys.training.unit._report import write_report
-from metaphys.training.unit._results import is_training, read_trained
+from metaphys.training.unit._results import TrainedRun, is_training, read_trained
 from metaphys.training.unit._wire import Wire
 from tests.training.runs import finished
 
@@ -329,6 +329,32 @@ def test_what_has_no_twin_goes_on_the_same_too(tmp_path: Path, rule: Any) -> Non
     assert run(tmp_path / "parts", config, resume=True) == run(tmp_path / "whole", config)
 
 
+def test_what_leaves_the_range_costs_in_the_rule_and_in_each_baseline(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"lr": 0.3, "steps": 8, "rule": "in-silico", "spread": 0.0}
+    configs = [tiny(penalty=penalty, **given) for penalty in (0.0, 1000.0)]
+    for config in configs:
+        run(tmp_path / str(config.penalty), config)
+    free, costly = (read_trained(tmp_path / str(config.penalty)) for config in configs)
+    # The first loss is before any step: what the penalty adds is the start's own excess.
+    machine = build_machine(configs[0])
+    inputs, _ = batch(machine.data.train, 4, 0, "batch", 0)
+    with torch.no_grad():
+        excess = float(with_excess(machine.network, inputs)[1])
+    for method in ("in-silico", "exact gradient"):
+        added = costly.curves[method]["loss"][0] - free.curves[method]["loss"][0]
+        assert added == pytest.approx(1000 * excess, rel=1e-4)
+    wired = "physics removed"
+    assert costly.curves[wired]["loss"][0] > free.curves[wired]["loss"][0] + 0.01
+    assert len(free.summary["excess"]) == 2
+    assert max(costly.summary["excess"]) < 0.7 * max(free.summary["excess"])
+    assert "costs 1000 times" in " ".join(sentences(_longer(costly)))
+
+
+def _longer(run: TrainedRun) -> TrainedRun:
+    """The same run, as one whose figures mean something."""
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, steps=1000))
+
+
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="`loss` must be finite"):
         run(tmp_path / "run", tiny(lr=1e30))
@@ -371,6 +397,10 @@ def test_a_trained_array_is_a_start_that_adapt_takes(tmp_path: Path) -> None:
         ({"spread": -1.0}, "`spread` must be >= 0"),
         ({"noise": float("nan")}, "`noise` must be >= 0"),
         ({"lr": 0.0}, "`lr` must be > 0"),
+        ({"lr": float("inf")}, "`lr` must be > 0, finite"),
+        ({"spread": float("inf")}, "`spread` must be >= 0, finite"),
+        ({"penalty": -1.0}, "`penalty` must be >= 0"),
+        ({"system": "oscillators", "penalty": 1.0}, "`penalty` must be 0 for oscillators"),
     ],
 )
 def test_options_are_refused_by_name(changes: Any, message: str) -> None:

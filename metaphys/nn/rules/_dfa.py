@@ -46,10 +46,11 @@ class DFA(TrainingRule):
         devices: L devices, in the order of ``network.modules()``.
         slope: g, from a drive (B, n) to numbers (B, n); ``None`` for 1.
         seed: of the feedback B_l.
+        penalty: see :class:`TrainingRule`; its gradient is exact, with readouts as constants.
 
     Raises:
-        ValueError: another number of devices than layers, or (when called) a parameter that no
-            drive depends on.
+        ValueError: another number of devices than layers, ``penalty`` < 0, or (when called) a
+            parameter that no drive depends on.
         TypeError: a device is no :class:`~metaphys.physics.Device`.
 
     Source: A. Nøkland, NeurIPS 2016, arXiv:1609.01596, Eq. (7); on hardware with another g:
@@ -75,8 +76,9 @@ class DFA(TrainingRule):
         *,
         slope: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
+        penalty: float = 0.0,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, penalty=penalty)
         self._devices = [Measured(device) for device in self._one_each("devices", devices)]
         self.slope, self.seed = slope, seed
 
@@ -93,18 +95,18 @@ class DFA(TrainingRule):
     ) -> tuple[Tensor, Params]:
         leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
         taps = [_Tap(device) for device in self._devices]
-        outputs = self._apply(taps, leaves, inputs)
+        outputs, cost = self._apply(taps, leaves, inputs)
         # A leaf of its own, so that there is an error where nothing behind the readout is trained.
         seen = outputs.detach().requires_grad_()
         value = loss(seen, targets)
         (error,) = torch.autograd.grad(value, seen)
-        total = (outputs * error).sum()
+        total = (outputs * error).sum() + cost
         for index, tap in enumerate(taps):
             total = total + (tap.drive * self._delta(index, error, tap.drive.detach())).sum()
         found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         grads = dict(zip(leaves, found))
         _check_reached(grads)
-        return value.detach(), grads
+        return (value + cost).detach(), grads
 
     def _delta(self, index: int, error: Tensor, drive: Tensor) -> Tensor:
         delta = error @ self.feedback(index, error.shape[-1], drive)

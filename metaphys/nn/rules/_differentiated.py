@@ -23,7 +23,7 @@ class _Differentiated(TrainingRule):
         self, params: Params, inputs: Tensor, targets: Tensor, *, loss: Loss, seed: int = 0
     ) -> tuple[Tensor, Params]:
         grads, value = torch.func.grad_and_value(
-            lambda own: loss(self._apply(self.physics, own, inputs), targets)
+            lambda own: self._loss(self.physics, own, inputs, targets, loss)
         )(params)
         return value, grads
 
@@ -40,9 +40,10 @@ class PAT(_Differentiated):
         network: a module with L physical layers.
         devices: L devices, in the order of ``network.modules()``.
         twins: L models ``twin(drive, controls) -> readout``, differentiable.
+        penalty: see :class:`TrainingRule`.
 
     Raises:
-        ValueError: another number of devices or twins than layers, or no layers.
+        ValueError: another number of devices or twins than layers, no layers, ``penalty`` < 0.
         TypeError: a device is no :class:`~metaphys.physics.Device`, a twin cannot be called.
 
     Source: Wright, Onodera et al., Nature 601, 549 (2022).
@@ -60,9 +61,14 @@ class PAT(_Differentiated):
     """
 
     def __init__(
-        self, network: nn.Module, devices: Sequence[Device], twins: Sequence[Twin]
+        self,
+        network: nn.Module,
+        devices: Sequence[Device],
+        twins: Sequence[Twin],
+        *,
+        penalty: float = 0.0,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, penalty=penalty)
         pairs = zip(self._one_each("devices", devices), self._one_each("twins", twins))
         self.physics = [PhysicsAware(device, twin) for device, twin in pairs]
 
@@ -77,9 +83,10 @@ class InSilico(_Differentiated):
     Args:
         network: a module with L physical layers.
         twins: L models ``twin(drive, controls) -> readout``, differentiable.
+        penalty: see :class:`TrainingRule`.
 
     Raises:
-        ValueError: another number of twins than layers, or no layers.
+        ValueError: another number of twins than layers, no layers, or ``penalty`` < 0.
 
     Example:
         >>> from metaphys.nn import OscillatorNetwork, functional
@@ -91,6 +98,6 @@ class InSilico(_Differentiated):
         torch.Size([6])
     """
 
-    def __init__(self, network: nn.Module, twins: Sequence[Twin]) -> None:
-        super().__init__(network)
+    def __init__(self, network: nn.Module, twins: Sequence[Twin], *, penalty: float = 0.0) -> None:
+        super().__init__(network, penalty=penalty)
         self.physics = self._one_each("twins", twins)

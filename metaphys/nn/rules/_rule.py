@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from metaphys._errors import check
-from metaphys.nn._layer import PhysicalLayer, run_on
+from metaphys.nn._excess import watched_excess
+from metaphys.nn._layer import physical_layers, run_on
 
 Params = dict[str, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -33,23 +36,20 @@ class TrainingRule(abc.ABC):
     Args:
         network: a module with physical layers; its parameters are neither read nor changed where
             ``params`` names them.
+        penalty: factor on the :func:`~metaphys.nn.with_excess` of the network, which is added to
+            the loss: what hardware clamps has no derivative, and costs instead.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.layers = [m for m in network.modules() if isinstance(m, PhysicalLayer)]
-        check(
-            len(self.layers) > 0,
-            "network",
-            expected="a module with physical layers",
-            got=type(network).__name__,
-        )
+    def __init__(self, network: nn.Module, *, penalty: float = 0.0) -> None:
+        check(0 <= penalty < math.inf, "penalty", expected=">= 0, finite", got=penalty)
+        self.network, self.penalty = network, penalty
+        self.layers = physical_layers(network, "network")
 
     @abc.abstractmethod
     def __call__(
         self, params: Params, inputs: Tensor, targets: Tensor, *, loss: Loss, seed: int = 0
     ) -> tuple[Tensor, Params]:
-        """The loss of a batch, and an estimate of its gradient.
+        """The loss of a batch with its penalty, and an estimate of the gradient.
 
         Args:
             params: parameters of the network by name, those to train; all others stay as they are.
@@ -59,10 +59,22 @@ class TrainingRule(abc.ABC):
             seed: of what a rule draws for this batch; the rules that draw nothing ignore it.
         """
 
-    def _apply(self, physics: Sequence[Any], params: Params, inputs: Tensor) -> Tensor:
-        """The network's outputs with ``params``, on one system or device a layer."""
+    def _apply(
+        self, physics: Sequence[Any], params: Params, inputs: Tensor
+    ) -> tuple[Tensor, Tensor | float]:
+        """Outputs with ``params``, on one system or device a layer, and what excess costs."""
         with run_on(self.network, *physics):
-            return functional_call(self.network, params, (inputs,))
+            if not self.penalty:
+                return functional_call(self.network, params, (inputs,)), 0.0
+            with watched_excess(self.network) as found:
+                outputs = functional_call(self.network, params, (inputs,))
+        return outputs, self.penalty * torch.stack(found).sum()
+
+    def _loss(
+        self, physics: Sequence[Any], params: Params, inputs: Tensor, targets: Tensor, loss: Loss
+    ) -> Tensor:
+        outputs, cost = self._apply(physics, params, inputs)
+        return loss(outputs, targets) + cost
 
     def _one_each(self, name: str, given: Sequence[Any]) -> list[Any]:
         chosen, count = list(given), len(self.layers)

@@ -36,9 +36,11 @@ class SPSA(TrainingRule):
         devices: L devices, in the order of ``network.modules()``.
         shift: c, in the parameters' own units, the same for all.
         directions: K.
+        penalty: see :class:`TrainingRule`.
 
     Raises:
-        ValueError: another number of devices than layers, ``shift`` <= 0, ``directions`` < 1.
+        ValueError: another number of devices than layers, ``shift`` <= 0, ``directions`` < 1,
+            ``penalty`` < 0.
         TypeError: a device is no :class:`~metaphys.physics.Device`.
 
     Source: J. C. Spall, IEEE Trans. Autom. Control 37, 332 (1992), with averaging; his
@@ -63,8 +65,9 @@ class SPSA(TrainingRule):
         *,
         shift: float = 0.01,
         directions: int = 1,
+        penalty: float = 0.0,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, penalty=penalty)
         check(shift > 0, "shift", expected="> 0", got=shift)
         check(directions >= 1, "directions", expected=">= 1", got=directions)
         self.physics = [Measured(device) for device in self._one_each("devices", devices)]
@@ -80,25 +83,17 @@ class SPSA(TrainingRule):
         for _ in range(self.directions):
             signs = {name: _signs(value, generator) for name, value in params.items()}
             above, below = (
-                self._loss(params, signs, side * self.shift, inputs, targets, loss)
-                for side in (1, -1)
+                self._loss(self.physics, _moved(params, signs, step), inputs, targets, loss)
+                for step in (self.shift, -self.shift)
             )
             slope = (above - below) / (2 * self.shift * self.directions)
             grads = {name: grads[name] + slope * signs[name] for name in params}  # 1 / ±1 = ±1
             values += [above, below]
         return torch.stack(values).mean(), grads
 
-    def _loss(
-        self,
-        params: Params,
-        signs: Params,
-        step: float,
-        inputs: Tensor,
-        targets: Tensor,
-        loss: Loss,
-    ) -> Tensor:
-        moved = {name: value + step * signs[name] for name, value in params.items()}
-        return loss(self._apply(self.physics, moved, inputs), targets)
+
+def _moved(params: Params, signs: Params, step: float) -> Params:
+    return {name: value + step * signs[name] for name, value in params.items()}
 
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +80,10 @@ class TrainConfig(Patience):
     looks: int = 20
     """Accuracies that the learning curve has."""
 
+    penalty: float = 0.0
+    """Factor on how far drives leave the hardware's range before they are clamped, in the loss of
+    the rule and of each baseline (``metaphys.nn.with_excess``); 0 for none."""
+
     spsa_shift: float = 0.05
     """How far SPSA moves each parameter to either side."""
 
@@ -96,12 +101,12 @@ class TrainConfig(Patience):
         for name in _COUNTS:
             value = getattr(self, name)
             check(value >= 1, name, expected=">= 1", got=value)
-        for name in ("seed", "unit", "spread", "noise"):
+        for name in ("seed", "unit", "spread", "noise", "penalty"):
             value = getattr(self, name)
-            check(value >= 0, name, expected=">= 0", got=value)
+            check(0 <= value < math.inf, name, expected=">= 0, finite", got=value)
         for name in ("lr", "spsa_shift", "spsa_directions"):
             value = getattr(self, name)
-            check(value > 0, name, expected="> 0", got=value)
+            check(0 < value < math.inf, name, expected="> 0, finite", got=value)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -118,6 +123,13 @@ class TrainConfig(Patience):
             expected="pat, in-silico or spsa for oscillators",
             got=repr(self.rule),
             remedy="Their controls are inside the physics, where random feedback does not reach.",
+        )
+        check(
+            self.penalty == 0 or self.system != "oscillators",
+            "penalty",
+            expected="0 for oscillators",
+            got=self.penalty,
+            remedy="Their angles have no range that they could leave.",
         )
         if self.twin == "fitted":
             self._check_fitted()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metaphys.training._findings import QUICK, points
@@ -52,6 +52,7 @@ def sentences(run: TrainedRun) -> list[str]:
             f"The same network with the physics removed reached {points(wire['accuracy'])} %, a "
             f"linear classifier on the same inputs {points(linear['accuracy'])} %."
         )
+    found += _about_clamping(summary.get("excess"), config.penalty)
     return [*found, "One unit and one seed: nothing is said about others."]
 
 
@@ -75,6 +76,17 @@ def _about_twins(fitted: Mapping[str, Any] | None) -> list[str]:
         f"The twins were fitted to readouts of the unit first: {before} off on fresh drives "
         f"before, {after} after, noise included. These {fitted['calls']:,} calls are among those "
         "above."
+    ]
+
+
+def _about_clamping(excess: Sequence[float] | None, penalty: float) -> list[str]:
+    if not excess or not max(excess):
+        return []
+    cost = f"costs {penalty:g} times its square in the loss" if penalty else "costs nothing"
+    least, most = (f"{100 * value:.2g}" for value in (min(excess), max(excess)))
+    return [
+        f"Before they are clamped, drives leave the range of the hardware by {least} to {most} % "
+        f"of it (root mean square, by layer), which {cost} (--penalty)."
     ]
 
 

@@ -15,15 +15,16 @@ Rules = Callable[[list[Device]], TrainingRule]
 def rules(machine: Machine) -> Rules:
     """The training rule that the configuration names."""
     config, network, twins = machine.config, machine.network, machine.twins
+    cost = config.penalty
 
     def spsa(devices: list[Device]) -> TrainingRule:
         many = config.spsa_directions
-        return SPSA(network, devices, shift=config.spsa_shift, directions=many)
+        return SPSA(network, devices, shift=config.spsa_shift, directions=many, penalty=cost)
 
     table: dict[str, Rules] = {
-        "pat": lambda devices: PAT(network, devices, twins),
-        "in-silico": lambda devices: InSilico(network, twins),
+        "pat": lambda devices: PAT(network, devices, twins, penalty=cost),
+        "in-silico": lambda devices: InSilico(network, twins, penalty=cost),
         "spsa": spsa,
-        "dfa": lambda devices: DFA(network, devices, seed=config.seed),
+        "dfa": lambda devices: DFA(network, devices, seed=config.seed, penalty=cost),
     }
     return table[config.rule]

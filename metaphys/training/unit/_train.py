@@ -26,7 +26,7 @@ from metaphys.training.unit._twins import (
     fitting_step,
     with_fitted,
 )
-from metaphys.training.unit._way import way
+from metaphys.training.unit._way import excess, way
 from metaphys.training.unit._wire import Wire
 
 
@@ -117,7 +117,7 @@ class Training:
         if machine.exact is not None:
             known["exact gradient"] = machine.exact
         for method, systems in known.items():
-            rule = InSilico(network, systems)
+            rule = InSilico(network, systems, penalty=machine.config.penalty)
             params, _ = self.learn(method, lambda _, rule=rule: rule, machine.initial, False)
             classes = on_unit(machine, params, test, "test")
             self.row(method, 0, 0, accuracy(classes, test))
@@ -129,7 +129,7 @@ class Training:
         network, initial = build_network(machine.config, kind, machine.data, wired=True)
         wires = [Wire(twin.ports) for twin in machine.twins]
         method = "physics removed"
-        rule = InSilico(network, wires)
+        rule = InSilico(network, wires, penalty=machine.config.penalty)
         params, _ = self.learn(method, lambda _: rule, initial, False)
         classes = predicted(network, wires, params, test.inputs)
         self.row(method, len(machine.data.train), 0, accuracy(classes, test), False)
@@ -176,6 +176,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
         "judged": len(machine.data.test),
         "looked_at": "validation" if len(machine.data.validation) else "training",
         "seconds": training.seconds,
+        "excess": excess(machine, params),
         "twin": fitted(training.fitting),
     }
     run.write_json("summary.json", summary)

@@ -1,4 +1,4 @@
-"""One sample's way through the layers, and what the twins would have answered on it."""
+"""One sample's way through the layers, what the twins would have answered, what was clamped."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from metaphys.nn import run_on
+from metaphys.nn import Measured, run_on
+from metaphys.nn._excess import watched_excess
 from metaphys.physics import Ports, System
-from metaphys.training._problem import Params
+from metaphys.training._problem import Params, some
 from metaphys.training.unit._machine import Machine
+
+SAMPLES = 50
+"""Test samples whose drives are looked at, at most."""
 
 
 @torch.no_grad()
@@ -37,6 +41,19 @@ def way(machine: Machine, params: Params, sample: int = 0) -> dict[str, Any]:
         "target": int(machine.data.test.targets[sample]),
         "sample": sample,
     }
+
+
+@torch.no_grad()
+def excess(machine: Machine, params: Params) -> list[float]:
+    """How far the drives of each layer leave the range of the hardware before they are clamped.
+
+    A root mean square over test samples on the unit, as a part of the range.
+    """
+    part = some(machine.data.test, SAMPLES)
+    physics = [Measured(device) for device in machine.devices("excess")]
+    with run_on(machine.network, *physics), watched_excess(machine.network) as found:
+        functional_call(machine.network, params, (part.inputs,))
+    return torch.stack(found).sqrt().tolist()
 
 
 class _Tap:

@@ -229,9 +229,9 @@ def notes(seeds: list[int]) -> list[str]:
         f"one counts. A seed is a unit (number {UNIT} + seed), first weights and noise.",
         "Physics removed: the same layers, trained alike, with each level as its own reading "
         "(identity), or its square, in the place of SHG.",
-        "What SHG does here and the identity cannot is to multiply. So does a square of each level, "
-        "which loses hardly anything: a thin crystal is squares of sums over levels, and behind a "
-        "full linear layer squares of levels are squares of sums over pixels as well.",
+        "What SHG does here and the identity cannot is to multiply. So does a square of each "
+        "level, which loses hardly anything: a thin crystal is squares of sums over levels, and "
+        "behind a full linear layer squares of levels are squares of sums over pixels as well.",
         "One frequency for each bin of the shaper, as in the paper's Eq. 6, for unit and twin "
         "alike: a finer grid, on which shaped pulses are resolved, takes four times as long.",
         f"Images are averaged to {SIDE}x{SIDE}, in training after a shift by up to one of 28 "

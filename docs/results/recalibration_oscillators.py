@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import tyro
+from _book import Book
 from torch import Tensor
 
 from metaphys._runs import load_tree, save_tree
@@ -56,27 +57,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Populations by name. The last has a gain of its own in every oscillator, which no control takes
 back, noise, and 8-bit converters of the controls."""
-
-
-class Book:
-    """Rows of results, a line each; a row that is there is not computed again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-
-    def has(self, **key: Any) -> bool:
-        """Whether there is a row with these entries."""
-        return any(all(row.get(n) == v for n, v in key.items()) for row in self.rows)
-
-    def add(self, **row: Any) -> None:
-        """Store a row, and show it."""
-        self.rows.append(row)
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
 
 
 class Experiment:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from metaphys.training.recalibration import RecalibrationConfig, build
 from tests.docs.scripts import result_script
 
 KEYS = (
@@ -54,3 +57,46 @@ def test_the_table_is_sorted_and_says_how_many_units() -> None:
 def test_without_rows_of_ours_there_is_no_result() -> None:
     with pytest.raises(ValueError, match="recalibrated"):
         script.collect(ROWS[3:], "1")
+
+
+# Layers of crystals, plates and circuits ------------------------------------------------------
+
+units_script = result_script("recalibration_units_table")
+
+
+def unit_row(method: str, unit: int, reached: float, calls: int = 0, seed: int = 0) -> Any:
+    return {"method": method, "seed": seed, "unit": unit, "calls": calls, "accuracy": reached}
+
+
+UNIT_ROWS = [
+    unit_row("recalibrated, 50 calls", 1, 0.80, 50),
+    unit_row("recalibrated, 250 calls", 1, 0.90, 250),
+    unit_row("recalibrated, 250 calls", 2, 0.70, 250),
+    unit_row("recalibrated, 250 calls", 1, 0.10, 250, seed=1),
+    unit_row("population start", 1, 0.60),
+    unit_row("population start", 2, 0.50),
+    unit_row("full training", 1, 1.00, 9999),
+]
+
+
+def test_the_gap_is_that_of_the_units_that_have_both_ends() -> None:
+    found = units_script.compared(UNIT_ROWS)
+    closed = units_script.closed(found, (10, 50, 250))
+    assert closed == {"50": pytest.approx(0.5), "250": pytest.approx(0.75)}
+    assert units_script.closed(units_script.compared(UNIT_ROWS[:-1]), (250,)) == {}
+
+
+def test_a_result_is_stored_with_its_table(tmp_path: Path) -> None:
+    setting = build(RecalibrationConfig(system="plate", layers=1, judged=30))
+    page = tmp_path / "recalibration-plates.md"
+    page.write_text("head\n<!-- table -->\nold\n<!-- end -->\nfoot\n")
+    units_script.store(setting, UNIT_ROWS[4:], "plates", linear=0.5, folder=tmp_path)
+    assert not page.with_suffix(".json").exists()  # nothing of ours yet
+    units_script.store(setting, UNIT_ROWS, "plates", linear=0.5, folder=tmp_path)
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert set(KEYS) <= set(result) and result["seeds"] == [0, 1]
+    assert result["mean"] == pytest.approx((0.9 + 0.7 + 0.1) / 3, abs=1e-5)
+    assert result["gap_closed"]["250"] == pytest.approx(0.75)
+    text = page.read_text()
+    assert text.startswith("head\n") and text.endswith("foot\n") and "old" not in text
+    assert "| full training | 100.0 | 9,999 | 1 × 1 |" in text and "75 % at 250" in text

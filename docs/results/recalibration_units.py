@@ -1,0 +1,298 @@
+"""Units never seen before of crystals, plates and circuits: ``recalibration-shg-vowels.json`` ….
+
+Run as ``python docs/results/recalibration_units.py shg-vowels --data-root VOWELS`` (or with
+``plate-mnist``, ``circuit-mnist`` and the folder of MNIST). Starts, the prior and a row for every
+unit and method are stored as they are done; a stopped script goes on where it was, and the result
+is made of the rows that are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from _book import Book
+from _recalibration_settings import EXPERIMENTS, FULL_STEPS, build_setting
+from _rows import linear
+
+import metaphys
+from metaphys._runs import load_tree, save_tree
+from metaphys.data import Split
+from metaphys.physics import Device, PhysicsAware, infer
+from metaphys.training._adaptation import cross_entropy
+from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training.recalibration import (
+    Known,
+    Prior,
+    Setting,
+    adapted,
+    always,
+    identify,
+    imagined,
+    learn_prior,
+    learn_start,
+    trained,
+)
+
+PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 20, 5))
+"""Units and seeds of ours, units of the rivals and of full training, in the passes over all:
+wherever it is stopped, every method has been on some units."""
+FINE_STEPS = 5
+RATES = {"SGD": (0.03, 0.3, 3.0), "Adam": (0.003, 0.01, 0.03)}
+TUNING = 3
+ANOTHER = 5
+"""The training unit whose weights are moved."""
+
+
+class Experiment:
+    """One system on one data set."""
+
+    def __init__(self, name: str, data_root: Path, runs: Path) -> None:
+        self.config = dataclasses.replace(EXPERIMENTS[name], data_root=data_root)
+        self.setting: Setting = build_setting(self.config)
+        self.folder = runs / f"recalibration-{name}"
+        self.book = Book(self.folder / "rows.jsonl")
+        self.layers = len(self.setting.nominal)
+
+    # What is learned on training units ------------------------------------------------------
+
+    def prior(self) -> Prior:
+        """The learned prior."""
+        config, guess, file = self.config, self.setting.guess, self.folder / "prior.json"
+        if not file.exists():
+            many = self.layers * config.prior_calls
+            units = [
+                layer
+                for unit in range(config.prior_units)
+                for layer in self.setting.measurements(unit, many)
+            ]
+            found = learn_prior(guess, units, config.prior_calls, config.prior_rounds)
+            moments = found.unknowns.moments().tolist()
+            file.write_text(json.dumps({"moments": moments, "noise": found.noise}))
+        stored = json.loads(file.read_text())
+        moments = torch.tensor(stored["moments"], dtype=torch.float64)
+        unknowns = guess.unknowns.with_moments(moments)
+        return guess._replace(unknowns=unknowns, noise=stored["noise"])
+
+    def start(self, kind: str, seed: int) -> Params:
+        """Controls that were trained on the nominal unit, or over the population."""
+        file = self.folder / f"{kind}-{seed}.safetensors".replace(" ", "-")
+        initial, config = self.setting.initial(seed), self.config
+        if file.exists():
+            return load_tree(file, initial)
+        units = always(self.setting.nominal)
+        if kind == "population start":
+            units = imagined(self.prior(), self.layers, seed, kind)
+        rate = config.start_lr or config.rate
+        steps = config.start_steps
+        learned = learn_start(self.setting, initial, units, steps=steps, lr=rate, key=(seed, kind))
+        save_tree(file, learned, {"kind": kind})
+        return learned
+
+    # Judging --------------------------------------------------------------------------------
+
+    def judge(self, params: Params, unit: int) -> float:
+        """Accuracy on test samples, measured; these calls are nobody's budget."""
+        setting = self.setting
+        return setting.accuracy(params, setting.devices(unit), setting.data.test)
+
+    def add(self, method: str, seed: int, unit: int, calls: int, params: Params) -> None:
+        """Judge and store."""
+        value = round(self.judge(params, unit), 6)
+        self.book.add(method=method, seed=seed, unit=unit, calls=calls, accuracy=value)
+
+    def has(self, method: str, seed: int, unit: int) -> bool:
+        """Whether a method was judged on a unit."""
+        return self.book.has(method=method, seed=seed, unit=unit)
+
+    def linear(self) -> float:
+        """A linear classifier on the same inputs, of at most 10,000 training samples."""
+        file, data = self.folder / "linear.json", self.setting.data
+        if not file.exists():
+            few = Split(data.train.inputs[:10_000], data.train.targets[:10_000])
+            file.write_text(json.dumps(linear(few, data.test)))
+        return json.loads(file.read_text())
+
+    # Methods --------------------------------------------------------------------------------
+
+    def zero_shot(self, unit: int, seed: int) -> None:
+        """Starts as they are, and what was made for another unit."""
+        for kind in ("in silico", "population start"):
+            if not self.has(kind, seed, unit):
+                self.add(kind, seed, unit, 0, self.start(kind, seed))
+        if seed == 0 and not self.has("another unit's", seed, unit):
+            self.add("another unit's", seed, unit, 0, self.of_another())
+
+    def of_another(self) -> Params:
+        """Controls that were made for a training unit."""
+        file, start = self.folder / "another.safetensors", self.start("in silico", 0)
+        if not file.exists():
+            most = self.config.budgets[-1:]
+            (known,) = identify(self.prior(), self.setting.measurements(ANOTHER, *most), most)
+            save_tree(file, adapted(self.setting, start, known, (0, "other")), {})
+        return load_tree(file, start)
+
+    def ours(self, unit: int, seed: int) -> None:
+        """The posterior under the learned prior, and training on draws of it."""
+        budgets = self.config.budgets
+        if self.has(f"recalibrated, {budgets[-1]} calls", seed, unit):
+            return
+        prior, measured = self.prior(), self.setting.measurements(unit, budgets[-1])
+        for budget, known in zip(budgets, identify(prior, measured, budgets), strict=True):
+            method = f"recalibrated, {budget} calls"
+            if not self.has(method, seed, unit):
+                start = self.start("in silico", seed)
+                params = adapted(self.setting, start, known, (seed, unit))
+                self.add(method, seed, unit, known.calls, params)
+
+    def classical(self, unit: int) -> None:
+        """Gauss-Newton under the guess, then as much training on the most probable twin."""
+        guess = self.setting.guess
+        for words, draws in (("", 0), (f" from the nearest of {guess.draws} draws", guess.draws)):
+            if words and not draws:
+                continue
+            for budget in self.config.budgets:
+                method = f"Gauss-Newton{words} + training on the twin, {budget} calls"
+                if not self.has(method, 0, unit):
+                    known = self.fitted(unit, budget, draws)
+                    start, key = self.start("in silico", 0), (0, unit)
+                    params = trained(self.setting, start, always(known.twin), key)
+                    self.add(method, 0, unit, known.calls, params)
+
+    def fitted(self, unit: int, budget: int, draws: int) -> Known:
+        """The most probable twin of each layer under a prior that nobody learned."""
+        guess, posteriors = self.setting.guess, []
+        for layer in self.setting.measurements(unit, budget):
+            drives, readouts = layer.first(budget // self.layers)
+            # Nobody told it the noise: a tenth of the readouts, until less is left.
+            noise, z = guess.noise, None
+            for _ in range(2):
+                found = infer(
+                    guess.unknowns, drives, readouts, noise=noise, start=z,
+                    draws=draws if z is None else 0, steps=15,
+                )  # fmt: skip
+                free = max(readouts.numel() - found.used, 1.0)
+                noise = min(noise, found.misfit * math.sqrt(readouts.numel() / free))
+                z = found.z
+            posteriors.append(found)
+        return Known(tuple(posteriors), budget // self.layers * self.layers)
+
+    def fine_tuned(self, units: Sequence[int]) -> None:
+        """A few physics-aware steps on labels, as many calls; the rate is a tuning unit's best."""
+        tuning = [VALIDATION_UNITS + n for n in range(TUNING)]
+        for kind in ("in silico", "population start"):
+            method = f"{kind} + fine-tuning, {self.config.budgets[-1]} calls"
+            if all(self.has(method, 0, unit) for unit in units):
+                continue
+            recipe = self.book_of_rates(kind, tuning)
+            for unit in units:
+                if not self.has(method, 0, unit):
+                    params, calls = self.few_steps(kind, unit, *recipe)
+                    self.add(method, 0, unit, calls, params)
+
+    def book_of_rates(self, kind: str, tuning: Sequence[int]) -> tuple[str, float]:
+        """Optimizer and rate, chosen on units that are not judged."""
+        file = self.folder / f"rate-{kind}.json".replace(" ", "-")
+        if not file.exists():
+            found = {}
+            for name, rates in RATES.items():
+                for rate in rates:
+                    reached = [
+                        self.judge(self.few_steps(kind, unit, name, rate)[0], unit)
+                        for unit in tuning
+                    ]
+                    found[name, rate] = sum(reached)
+            file.write_text(json.dumps(max(found, key=lambda each: found[each])))
+        name, rate = json.loads(file.read_text())
+        return name, rate
+
+    def few_steps(self, kind: str, unit: int, name: str, rate: float) -> tuple[Params, int]:
+        """Five steps on the unit, backward through the nominal twins."""
+        setting, devices = self.setting, self.setting.devices(unit)
+        samples = self.config.budgets[-1] // (self.layers * FINE_STEPS)
+        few = dataclasses.replace(self.config, batch=samples)
+        setting = dataclasses.replace(setting, config=few)
+        moved = tuple(PhysicsAware(d, twin) for d, twin in zip(devices, setting.nominal))
+        rule = {"SGD": metaphys.sgd, "Adam": metaphys.adam}[name](lr=rate)
+        params = self.start(kind, 0)
+        state = rule.init(params)
+        for index in range(FINE_STEPS):
+            inputs, targets = setting.batch("fine-tuning", unit, index)
+            held = {n: value.detach().requires_grad_() for n, value in params.items()}
+            loss = cross_entropy(setting.logits(held, inputs, moved), targets)
+            grads = torch.autograd.grad(loss, list(held.values()))
+            updates, state = rule.update(dict(zip(held, grads)), state, params)
+            params = metaphys.apply_updates(params, updates, inplace=False)
+        return params, calls_of(devices)
+
+    def fully(self, unit: int) -> None:
+        """Training by the exact gradient of the unit's own physics: an upper bound."""
+        method = "full training"
+        if self.has(method, 0, unit):
+            return
+        steps = FULL_STEPS[self.config.system]
+        params = learn_start(
+            self.setting,
+            self.start("in silico", 0),
+            always(self.setting.simulated(unit)),
+            steps=steps,
+            lr=self.config.rate,
+            key=(unit, method),
+        )
+        self.add(method, 0, unit, steps * self.config.batch * self.layers, params)
+
+
+def calls_of(devices: Sequence[Device]) -> int:
+    """Device calls of a unit so far."""
+    return sum(device.calls for device in devices)
+
+
+def stages(
+    experiment: Experiment, units: range, judged: int, seeds: int, rivals: int, full: int
+) -> list[Callable[[], Any]]:
+    """What one pass does."""
+    e = experiment
+    both = [(unit, seed) for seed in range(seeds) for unit in units[:judged]]
+    return [
+        *(lambda unit=unit, seed=seed: e.zero_shot(unit, seed) for unit, seed in both),
+        *(lambda unit=unit: e.fully(unit) for unit in units[:full]),
+        *(lambda unit=unit, seed=seed: e.ours(unit, seed) for unit, seed in both),
+        *(lambda unit=unit: e.classical(unit) for unit in units[:rivals]),
+        lambda: e.fine_tuned(units[:rivals]),
+    ]
+
+
+def main(
+    name: Annotated[Literal["shg-vowels", "plate-mnist", "circuit-mnist"], tyro.conf.Positional],
+    data_root: Path,
+    passes: int = len(PASSES),
+    runs: Path = Path("runs"),
+) -> None:
+    """Run what is left of it, and store the result.
+
+    Args:
+        name: the experiment.
+        data_root: the folder of the data set's files.
+        passes: how many of the passes, each over more units.
+        runs: where run directories are.
+    """
+    from recalibration_units_table import store
+
+    torch.set_num_threads(1)
+    experiment = Experiment(name, data_root, runs)
+    setting = experiment.setting
+    units = range(TEST_UNITS, TEST_UNITS + experiment.config.units)
+    for counts in PASSES[:passes]:
+        for stage in stages(experiment, units, *counts):
+            stage()
+            store(setting, experiment.book.rows, name, linear=experiment.linear())
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

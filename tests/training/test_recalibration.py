@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 
+from metaphys._runs import RunDirectory, Silent
 from metaphys.physics import Device, OscillatorArray, OscillatorUnknowns, SimulatedDevice
 from metaphys.training._outer import begin
 from metaphys.training.recalibration import (
@@ -24,6 +26,7 @@ from metaphys.training.recalibration import (
     imagined,
     learn_prior,
     learn_start,
+    recalibrate,
 )
 from metaphys.training.recalibration._controls import COUPLING, NEAR
 from metaphys.training.recalibration._prior import inferred
@@ -333,6 +336,18 @@ def test_a_stack_of_plates_is_won_back() -> None:
 
 def known_drives(setting: Setting) -> torch.Tensor:
     return setting.measurements(UNIT + 1, 8)[0].first(8)[0]
+
+
+def test_the_experiment_runs_on_plates_and_is_read_again(tmp_path: Path) -> None:
+    config = RecalibrationConfig(system="plate", layers=2, noise=0.02, judged=30, budgets=(4, 8))
+    config = dataclasses.replace(config.quick(), units=1, prior_calls=4)
+    run = RunDirectory(tmp_path / "run", config.to_json())
+    rows = recalibrate(config, run, Silent())
+    names = ["in silico", "start alone", "recalibrated, 4 calls", "recalibrated, 8 calls"]
+    assert [row["method"] for row in rows] == names
+    assert [row["device_calls"] for row in rows] == [0, 0, 4, 8]
+    again = RunDirectory(tmp_path / "run", config.to_json(), resume=True)
+    assert recalibrate(config, again, Silent()) == rows
 
 
 def test_the_prior_of_plates_is_nearer_than_the_guess() -> None:

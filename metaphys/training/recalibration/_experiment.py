@@ -101,6 +101,9 @@ class Experiment:
     def judge(self, prior: Prior, nominal: Params, start: Params) -> Judged:
         """Every held-out unit, one a step."""
         config, setting = self.config, self.setting
+        # What nothing takes back is trained away: from controls that were made for one unit that is
+        # quicker than from those that suit all (plates: 89 % against 87 % after 300 steps).
+        base = nominal if setting.correct is None else start
 
         def unit(state: Judged, index: int) -> Judged:
             seed = self.units[index]
@@ -113,7 +116,7 @@ class Experiment:
             reached, last = 0.0, None
             for known in identify(prior, measured, config.budgets):
                 if last is None or not known.same(last):  # else the controls are the same
-                    reached = judged(adapted(setting, start, known, (config.seed, seed)))
+                    reached = judged(adapted(setting, base, known, (config.seed, seed)))
                     last = known
                 found.append((reached, known.calls))
             accuracy, calls = state.accuracy.clone(), state.calls.clone()

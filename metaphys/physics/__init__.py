@@ -53,9 +53,11 @@ from metaphys.physics.shg import (
 )
 from metaphys.physics.spice import Netlist, SpiceDevice
 from metaphys.physics.twins import (
+    Belief,
     Calibrate,
     Calibration,
     Corrected,
+    DriftFilter,
     FittedTwin,
     LearnCorrection,
     LearnNetwork,
@@ -67,6 +69,7 @@ from metaphys.physics.twins import (
     fit_pairs,
     fit_twin,
     infer,
+    learn_walk,
     load_twin,
     nrmse,
     random_drives,
@@ -95,6 +98,7 @@ from metaphys.physics.wrappers import (
 __all__ = [
     "SHG",
     "Affine",
+    "Belief",
     "Calibrate",
     "Calibration",
     "Characterization",
@@ -107,6 +111,7 @@ __all__ = [
     "Crystal",
     "Device",
     "DeviceError",
+    "DriftFilter",
     "DriftingDevice",
     "Encoded",
     "Encoding",
@@ -167,6 +172,7 @@ __all__ = [
     "fit_pairs",
     "fit_twin",
     "infer",
+    "learn_walk",
     "load_twin",
     "nrmse",
     "propagate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metaphys.physics.twins._calibrate import Calibration, Combination, calibrate
 from metaphys.physics.twins._corrected import Corrected
+from metaphys.physics.twins._filter import Belief, DriftFilter, learn_walk
 from metaphys.physics.twins._fit import FittedTwin, fit_pairs, fit_twin, random_drives
 from metaphys.physics.twins._methods import Calibrate, LearnCorrection, LearnNetwork, Method
 from metaphys.physics.twins._network import NetworkTwin
@@ -15,10 +16,12 @@ from metaphys.physics.twins._train import Schedule
 from metaphys.physics.twins._unknowns import MismatchUnknowns
 
 __all__ = [
+    "Belief",
     "Calibrate",
     "Calibration",
     "Combination",
     "Corrected",
+    "DriftFilter",
     "FittedTwin",
     "LearnCorrection",
     "LearnNetwork",
@@ -32,6 +35,7 @@ __all__ = [
     "fit_pairs",
     "fit_twin",
     "infer",
+    "learn_walk",
     "load_twin",
     "nrmse",
     "random_drives",

@@ -77,12 +77,31 @@ class Fields:
         return self._placed(z, self._mean)
 
     def deviations(self, scores: Tensor) -> dict[str, Tensor]:
-        """Deviations of the scores (size,) as deviations of the fields; 0 where known."""
+        """Deviations of the scores (*units, size) as deviations of the fields; 0 where known."""
         zero = {name: torch.zeros_like(mean) for name, mean in self._mean.items()}
         return self._placed(scores, zero)
 
+    def scores_of(self, deviations: Mapping[str, float | Tensor]) -> Tensor:
+        """Deviations by field as those of the scores (size,), float64; 0 for fields left out.
+
+        Raises:
+            ValueError: a field that is known or not there, or a deviation that is negative.
+        """
+        for name, value in deviations.items():
+            free = name in self._free and bool(self._free[name].any())
+            known = [each for each, those in self._free.items() if those.any()]
+            check(free, "walk", expected=f"of fields among {known}", got=repr(name))
+            fits = bool((torch.as_tensor(value) >= 0).all())
+            check(fits, f"walk[{name!r}]", expected=">= 0", got=value)
+        parts = []
+        for name, free in self._free.items():
+            step = torch.as_tensor(deviations.get(name, 0.0), dtype=torch.float64)
+            scale = torch.where(free, self._deviation[name], 1.0)
+            parts.append((step.expand_as(scale) / scale)[free])
+        return torch.cat(parts)
+
     def system(self, z: Tensor, dtype: torch.dtype | None = None) -> Any:
-        """The system with the mismatch at scores z, its fields in ``dtype``."""
+        """The system with the mismatch at scores z (*units, size), its fields in ``dtype``."""
         kind = type(self._system.mismatch)
         found = {n: v if dtype is None else v.to(dtype) for n, v in self.values(z).items()}
         return self._system.with_mismatch(kind(**found))

@@ -183,7 +183,7 @@ def draw(done: dict[str, list[float]], path: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
     peers = dict.fromkeys(name.split()[1] for name in done if name.startswith("wide"))
     for peer in peers:
         cases = sorted(
@@ -195,15 +195,15 @@ def draw(done: dict[str, list[float]], path: str) -> None:
         style, label = ("--", peer) if peer.islower() else ("-", f"{peer}()")
         if peer == "compiled":
             style, label = ":", "Checkpoint(), compiled"
-        left.plot(steps, [v[1] for _, v in cases], f"o{style}", label=label)
+        (line,) = left.plot(steps, [v[1] for _, v in cases], f"o{style}", label=label)
         if peer != "jax":  # whose time here is mostly that of its compiler
             times = [1e3 * v[0] / k for k, v in cases]
-            right.plot(steps, times, f"o{style}", label=label)
+            right.plot(steps, times, f"o{style}", color=line.get_color())
     left.set(xscale="log", yscale="log", xlabel="inner steps", ylabel="peak memory (MiB)")
     right.set(
         xscale="log", ylim=(0, None), xlabel="inner steps", ylabel="processor time a step (ms)"
     )
-    left.legend()
+    figure.legend(loc="outside right center")
     figure.savefig(f"{path}.png", dpi=120)
 
 

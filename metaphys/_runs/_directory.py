@@ -26,9 +26,12 @@ State = TypeVar("State")
 MEASUREMENTS = "measurements.sqlite"
 """The file of a run in which measurements are kept as they are taken."""
 
+SECONDS = "seconds.json"
+"""The file of a run in which the seconds of all its processes are added."""
+
 FILES = ("config.json", "metrics.csv", "curves.json", "summary.json", "report.html")
 FILES += ("model.safetensors", "network.safetensors", "checkpoints", "pictures")
-FILES += (MEASUREMENTS,)
+FILES += (MEASUREMENTS, SECONDS)
 
 
 class RunDirectory:
@@ -41,6 +44,7 @@ class RunDirectory:
     ``checkpoints/``         the state of every phase, written atomically
     ``model.safetensors``    what ``adapt`` takes: what was meta-learned, or trained where it fits
     ``network.safetensors``  the parameters that were trained on a unit
+    ``seconds.json``         how long each phase took, where a run of several processes adds them
     ``summary.json``         what else is to be kept, seconds among it
     ``report.html``          the comparison, with its pictures inside
     ``pictures/``            the same pictures as files

@@ -314,7 +314,10 @@ def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", progress=Stopping(phase, at))
     assert not (tmp_path / "run" / "metrics.csv").exists()
+    before = json.loads((tmp_path / "run" / "seconds.json").read_text())
     run(tmp_path / "run", resume=True)
+    after = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
+    assert before.keys() <= after.keys() and before[phase] <= after[phase]
     for name in ("metrics.csv", "curves.json"):
         assert (tmp_path / "run" / name).read_bytes() == (trained / name).read_bytes()
     ours, theirs = (load_tensors(p / "network.safetensors") for p in (tmp_path / "run", trained))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
+from metaphys._runs import MEASUREMENTS, SECONDS, Progress, RunDirectory
 from metaphys.nn import InSilico
 from metaphys.training._judge import linear_accuracy
 from metaphys.training._problem import Params
@@ -46,36 +49,46 @@ class Training:
         self.run, self.progress = run, progress
         self.rows: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
-        self.seconds: dict[str, float] = {}
+        clock = run.path / SECONDS
+        self.seconds: dict[str, float] = json.loads(clock.read_text()) if clock.exists() else {}
         self.fitting: Fitting | None = None
+
+    @contextmanager
+    def timed(self, method: str) -> Iterator[None]:
+        """Add the seconds that this takes to those of processes that were stopped in it."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            before = self.seconds.get(method, 0.0)
+            self.seconds[method] = round(before + time.monotonic() - began, 2)
+            self.run.write_json(SECONDS, self.seconds)
 
     def fit(self) -> None:
         """Fit the twins to the unit, where the configuration says so."""
         machine, layers = self.machine, self.machine.config.layers
         if machine.config.twin == "nominal":
             return
-        began = time.monotonic()
-        with self.progress.phase("fitting the twins", layers) as advance:
+        called = "fitting the twins"
+        with self.timed(called), self.progress.phase(called, layers) as advance:
             step = fitting_step(machine)
             self.fitting = self.run.run_phase(
                 "twins", begin_fitting(machine), step, layers, advance=advance
             )
-        self.seconds["fitting the twins"] = round(time.monotonic() - began, 2)
         self.machine = with_fitted(machine, self.fitting)
 
     def learn(self, method: str, rule: Rules, initial: Params, looked: bool) -> tuple[Params, int]:
         """One phase: what it learned, and the device calls that it took."""
         machine, steps = self.machine, self.machine.config.steps
-        began, part = time.monotonic(), machine.looked_at
+        part = machine.looked_at
 
         def look(params: Params, index: int) -> float:
             return accuracy(on_unit(machine, params, part, method, "look", index), part)
 
         step = learning_step(machine, method, rule, look if looked else None)
         phase = method.replace(" ", "_")  # the rule "in-silico" and the baseline "in silico" differ
-        with self.progress.phase(method, steps) as advance:
+        with self.timed(method), self.progress.phase(method, steps) as advance:
             end = self.run.run_phase(phase, start(initial, steps), step, steps, advance=advance)
-        self.seconds[method] = round(time.monotonic() - began, 2)
         self.curves[method] = {
             "step": list(range(1, steps + 1)),
             "loss": end.loop.losses[:steps].tolist(),

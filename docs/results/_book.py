@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +29,19 @@ class Book:
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(row, flush=True)
+
+    @property
+    def seconds(self) -> float:
+        """What all rows took, on the clock, with what was learned for them."""
+        clock = self.path.with_name("seconds.json")
+        return float(json.loads(clock.read_text())) if clock.exists() else 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add to the seconds, also where this is stopped."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = round(self.seconds + time.perf_counter() - began, 3)
+            self.path.with_name("seconds.json").write_text(json.dumps(spent))

@@ -26,7 +26,7 @@ EXPERIMENTS = {
         budgets=(8, 64, 250),
         prior_units=8,
         prior_calls=16,
-        start_steps=600,
+        start_steps=3000,
         twin_steps=80,
         twin_lr=0.02,
     ),

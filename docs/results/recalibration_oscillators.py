@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,12 +76,6 @@ class Experiment:
         self.limit, self.seeds = limit, SEEDS
         if limit is None:  # beside the table, where a table is about what can be cancelled
             self.seeds = () if variant == "uncancellable" else SEEDS[:1]
-
-    def count(self, seconds: float) -> None:
-        """Add to the seconds that were spent."""
-        file = self.folder / "seconds.json"
-        before = json.loads(file.read_text()) if file.exists() else 0.0
-        file.write_text(json.dumps(round(before + seconds, 1)))
 
     # What is learned on training units ------------------------------------------------------
 
@@ -374,11 +367,8 @@ def main(
     for number, counts in enumerate(PASSES[:passes]):
         for stage in stages(units, *counts, first=number == 0):
             for limited, free in pairs:
-                began = time.perf_counter()
-                try:
+                with limited.book.timed():
                     stage(limited, free)
-                finally:
-                    limited.count(time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -290,8 +290,9 @@ def main(
     units = range(TEST_UNITS, TEST_UNITS + experiment.config.units)
     for counts in PASSES[:passes]:
         for stage in stages(experiment, units, *counts):
-            stage()
-            store(setting, experiment.book.rows, name, linear=experiment.linear())
+            with experiment.book.timed():
+                stage()
+            store(setting, experiment.book, name, linear=experiment.linear())
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from metaphys._runs._environment import environment
 from metaphys.training._statistics import Method, difference, methods
 from metaphys.training.recalibration import Setting
+
+if TYPE_CHECKING:  # the folder of scripts is on the path of a script only
+    from _book import Book
 
 HERE = Path(__file__).parent
 WANTED = 60
@@ -20,7 +23,7 @@ WANTED = 60
 
 def store(
     setting: Setting,
-    rows: Sequence[dict[str, Any]],
+    book: Book,
     name: str,
     *,
     linear: float,
@@ -28,9 +31,9 @@ def store(
 ) -> None:
     """Write ``recalibration-NAME.json`` and its page, where there are rows of ours."""
     budget = setting.config.budgets[-1]
-    if not any(row["method"] == f"recalibrated, {budget} calls" for row in rows):
+    if not any(row["method"] == f"recalibrated, {budget} calls" for row in book.rows):
         return
-    result = collect(setting, rows, name, linear)
+    result = collect(setting, book, name, linear)
     path = folder / f"recalibration-{name}"
     path.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     page = path.with_suffix(".md")
@@ -40,12 +43,10 @@ def store(
         page.write_text(before + text + rest.partition("<!-- end -->\n")[2])
 
 
-def collect(
-    setting: Setting, rows: Sequence[dict[str, Any]], name: str, linear: float
-) -> dict[str, Any]:
+def collect(setting: Setting, book: Book, name: str, linear: float) -> dict[str, Any]:
     """What is stored."""
     config = setting.config
-    found = compared(rows)
+    found = compared(book.rows)
     ours = found[f"recalibrated, {config.budgets[-1]} calls"]
     others = {n: m for n, m in found.items() if m is not ours}
     gains = {n: difference(ours, m) for n, m in others.items()}
@@ -80,6 +81,7 @@ def collect(
         "digital_parameters": sum(
             v.numel() for n, v in setting.initial(0).items() if ".controls." not in n
         ),
+        "seconds": book.seconds,
         "notes": [
             f"{len(ours.values)} of {WANTED} units times seeds are judged so far.",
             f"Units: {first.spread}, each layer a unit; readout noise {first.noise:.3g}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ KEYS = (
 
 
 script = result_script("recalibration_oscillators_table")
+Book = result_script("_book").Book
 
 
 def row(method: str, unit: int, reached: float, budget: int = 0, **other: Any) -> dict[str, Any]:
@@ -90,11 +92,18 @@ def test_a_result_is_stored_with_its_table(tmp_path: Path) -> None:
     setting = build(RecalibrationConfig(system="plate", layers=1, judged=30))
     page = tmp_path / "recalibration-plates.md"
     page.write_text("head\n<!-- table -->\nold\n<!-- end -->\nfoot\n")
-    units_script.store(setting, UNIT_ROWS[4:], "plates", linear=0.5, folder=tmp_path)
+    book = Book(tmp_path / "runs" / "rows.jsonl")
+    book.rows = UNIT_ROWS[4:]
+    units_script.store(setting, book, "plates", linear=0.5, folder=tmp_path)
     assert not page.with_suffix(".json").exists()  # nothing of ours yet
-    units_script.store(setting, UNIT_ROWS, "plates", linear=0.5, folder=tmp_path)
+    book.rows = UNIT_ROWS
+    for _ in range(2):
+        with book.timed():
+            time.sleep(0.06)
+    units_script.store(setting, book, "plates", linear=0.5, folder=tmp_path)
     result = json.loads(page.with_suffix(".json").read_text())
     assert set(KEYS) <= set(result) and result["seeds"] == [0, 1]
+    assert result["seconds"] >= 0.12
     assert result["mean"] == pytest.approx((0.9 + 0.7 + 0.1) / 3, abs=1e-5)
     assert result["gap_closed"]["250"] == pytest.approx(0.75)
     text = page.read_text()

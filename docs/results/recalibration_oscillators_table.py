@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _methods import stated, table, write
 
 from metaphys._runs._environment import environment
 from metaphys.training._statistics import Method, difference, methods
@@ -60,8 +61,8 @@ def collect(rows: Rows, variant: str) -> dict[str, Any]:
     ours = found.get(f"{OURS}, {BUDGET} calls")
     if ours is None:
         raise ValueError(f"`rows` must hold {OURS!r} at {BUDGET} calls, but got {list(found)}.")
-    baselines = {n: _stated(m) for n, m in found.items() if m is not ours}
-    baselines |= {f"{n}, no limit of the couplings": _stated(m) for n, m in free.items()}
+    baselines = {n: stated(m) for n, m in found.items() if m is not ours}
+    baselines |= {f"{n}, no limit of the couplings": stated(m) for n, m in free.items()}
     gains = {n: difference(ours, m) for n, m in found.items() if m is not ours}
     seeds = sorted({seed for seed, _, _ in ours.values})
     facts = environment()
@@ -91,28 +92,6 @@ def collect(rows: Rows, variant: str) -> dict[str, Any]:
     }
 
 
-def _stated(method: Method) -> dict[str, Any]:
-    accuracy = method.accuracy
-    half = None if accuracy.half is None else round(accuracy.half, 5)
-    counted = {"units": accuracy.units, "seeds": accuracy.seeds, "calls": method.device_calls}
-    return {"mean": round(accuracy.mean, 5), "half": half, **counted}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result as Markdown, best first."""
-    own = {"mean": result["mean"], "half": result["interval"], "calls": result["device_calls"]}
-    own |= {"units": result["units_per_seed"], "seeds": len(result["seeds"])}
-    every = {f"{OURS}, {BUDGET} calls": own}
-    every |= {n: b for n, b in result["baselines"].items() if isinstance(b, dict)}
-    lines = ["| method | accuracy, % | device calls taken | units × seeds |", "|---|---|---|---|"]
-    for name, of in sorted(every.items(), key=lambda each: -each[1]["mean"]):
-        half = "" if of["half"] is None else f" ± {100 * of['half']:.2f}"
-        row = f"| {name} | {100 * of['mean']:.2f}{half} | {of['calls']:,.0f} "
-        lines.append(f"{row}| {of['units']} × {of['seeds']} |")
-    lines.append(f"| linear classifier | {100 * LINEAR:.1f} | 0 | |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Write what there is."""
     for variant, name in NAMES.items():
@@ -123,10 +102,8 @@ def main() -> None:
         result = collect(rows, variant)
         result["seconds"] = json.loads((file.parent / "seconds.json").read_text())
         (HERE / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-        text = f"<!-- table -->\n{table(result)}<!-- end -->\n"
-        page = HERE / f"{name}.md"
-        before, _, rest = page.read_text().partition("<!-- table -->\n")
-        page.write_text(before + text + rest.partition("<!-- end -->\n")[2])
+        text = table(result, f"{OURS}, {BUDGET} calls", 2)
+        write(HERE / f"{name}.md", text)
         print(text)
 
 

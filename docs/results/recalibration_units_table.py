@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from _book import Book
+from _methods import stated, table, write
 
 from metaphys._runs._environment import environment
 from metaphys.training._statistics import Method, difference, methods
 from metaphys.training.recalibration import Setting
-
-if TYPE_CHECKING:  # the folder of scripts is on the path of a script only
-    from _book import Book
 
 HERE = Path(__file__).parent
 WANTED = 60
@@ -38,9 +37,7 @@ def store(
     path.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     page = path.with_suffix(".md")
     if page.exists():
-        before, _, rest = page.read_text().partition("<!-- table -->\n")
-        text = f"<!-- table -->\n{table(result)}<!-- end -->\n"
-        page.write_text(before + text + rest.partition("<!-- end -->\n")[2])
+        write(page, told(result))
 
 
 def collect(setting: Setting, book: Book, name: str, linear: float) -> dict[str, Any]:
@@ -114,27 +111,8 @@ def closed(found: dict[str, Method], budgets: Sequence[int]) -> dict[str, float]
     return result
 
 
-def stated(method: Method) -> dict[str, Any]:
-    """Mean, interval and numbers of a method."""
-    accuracy = method.accuracy
-    half = None if accuracy.half is None else round(accuracy.half, 5)
-    counted = {"units": accuracy.units, "seeds": accuracy.seeds, "calls": method.device_calls}
-    return {"mean": round(accuracy.mean, 5), "half": half, **counted}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The result as Markdown, best first."""
-    own = {"mean": result["mean"], "half": result["interval"], "calls": result["device_calls"]}
-    own |= {"units": result["units_per_seed"], "seeds": len(result["seeds"])}
-    every = {"recalibrated, all calls": own}
-    every |= {n: b for n, b in result["baselines"].items() if isinstance(b, dict)}
-    lines = ["| method | accuracy, % | device calls taken | units × seeds |", "|---|---|---|---|"]
-    for name, of in sorted(every.items(), key=lambda each: -each[1]["mean"]):
-        half = "" if of["half"] is None else f" ± {100 * of['half']:.1f}"
-        row = f"| {name} | {100 * of['mean']:.1f}{half} | {of['calls']:,.0f} "
-        lines.append(f"{row}| {of['units']} × {of['seeds']} |")
-    linear_row = 100 * result["baselines"]["linear classifier"]
-    lines.append(f"| linear classifier | {linear_row:.1f} | 0 | |")
+def told(result: dict[str, Any]) -> str:
+    """The table, and what was closed of the gap."""
     parts = ", ".join(f"{100 * v:.0f} % at {b}" for b, v in result["gap_closed"].items())
-    told = f"Closed of the gap between population start and full training: {parts} calls (seed 0)."
-    return "\n".join([*lines, "", told]) + "\n"
+    closed_part = f"Closed of the gap between population start and full training: {parts} calls"
+    return f"{table(result, 'recalibrated, all calls', 1)}\n{closed_part} (seed 0).\n"

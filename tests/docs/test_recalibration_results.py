@@ -50,7 +50,7 @@ def test_the_result_is_that_of_the_greatest_budget_and_limited() -> None:
 
 
 def test_the_table_is_sorted_and_says_how_many_units() -> None:
-    lines = script.table(script.collect(ROWS, "1")).splitlines()[2:]
+    lines = script.table(script.collect(ROWS, "1"), "recalibrated, 250 calls", 2).splitlines()[2:]
     reached = [float(line.split("|")[2].split("±")[0]) for line in lines[:-1]]
     assert reached == sorted(reached, reverse=True) and reached[0] == 91.0
     assert "| 2 × 1 |" in lines[0] and "linear classifier" in lines[-1]

@@ -1,0 +1,38 @@
+"""What the tables of recalibration share: methods, best first, and the page that they stand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metaphys.training._statistics import Method
+
+
+def stated(method: Method) -> dict[str, Any]:
+    """Mean, interval and numbers of a method."""
+    accuracy = method.accuracy
+    half = None if accuracy.half is None else round(accuracy.half, 5)
+    counted = {"units": accuracy.units, "seeds": accuracy.seeds, "calls": method.device_calls}
+    return {"mean": round(accuracy.mean, 5), "half": half, **counted}
+
+
+def table(result: dict[str, Any], called: str, digits: int) -> str:
+    """A result and its baselines as Markdown, best first; ``called`` is the result's own name."""
+    own = {"mean": result["mean"], "half": result["interval"], "calls": result["device_calls"]}
+    own |= {"units": result["units_per_seed"], "seeds": len(result["seeds"])}
+    every = {called: own}
+    every |= {n: b for n, b in result["baselines"].items() if isinstance(b, dict)}
+    lines = ["| method | accuracy, % | device calls taken | units × seeds |", "|---|---|---|---|"]
+    for name, of in sorted(every.items(), key=lambda each: -each[1]["mean"]):
+        half = "" if of["half"] is None else f" ± {100 * of['half']:.{digits}f}"
+        row = f"| {name} | {100 * of['mean']:.{digits}f}{half} | {of['calls']:,.0f} "
+        lines.append(f"{row}| {of['units']} × {of['seeds']} |")
+    linear = 100 * result["baselines"]["linear classifier"]
+    return "\n".join([*lines, f"| linear classifier | {linear:.1f} | 0 | |"]) + "\n"
+
+
+def write(page: Path, text: str) -> None:
+    """Put a table where the last one stood on its page."""
+    before, _, rest = page.read_text().partition("<!-- table -->\n")
+    text = f"<!-- table -->\n{text}<!-- end -->\n"
+    page.write_text(before + text + rest.partition("<!-- end -->\n")[2])

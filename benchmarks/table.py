@@ -96,7 +96,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         threads = stored["benchmarks"][0]["extra_info"]["threads"]
         found: dict[str, list[dict[str, Any]]] = {}
         for row in stored["benchmarks"]:
-            if "peer" in (row["params"] or {}):
+            # Memory and compilation have pages of their own.
+            if "peer" in (row["params"] or {}) and "unroll" not in row["name"]:
                 found.setdefault(row["group"], []).append(row)
         for name, rows in found.items():
             title = f"### {threads} thread{'s' * (threads > 1)}"

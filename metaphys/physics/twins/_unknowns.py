@@ -95,7 +95,7 @@ class MismatchUnknowns(Unknowns):
         return other.scores(self._fields.values(z))
 
     def scores(self, mismatch: Mapping[str, Tensor]) -> Tensor:
-        """The scores (size,) of a mismatch by field: the inverse of :meth:`system`."""
+        """The scores (size,) of a mismatch by field: the inverse of ``system``."""
         mean, deviation = self._fields.mean, self._fields.deviation
         # Boolean masks flatten: fields of any shape follow each other.
         parts = [((mismatch[name] - mean[name]) / d)[d > 0] for name, d in deviation.items()]

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -34,14 +33,23 @@ def _normal(jax: Any, *shape: int) -> Any:
 
 def adam_update(count: int, size: int) -> Run:
     """(u, m', v') of optax.scale_by_adam, pulled back to (g, m, v)."""
+    jax, _ = _modules()
+    columns = [[_normal(jax, size) for _ in range(count)] for _ in range(2)]
+    return _adam_update(lambda rule: rule, columns[0], columns[1])
+
+
+def flattened_adam_update(count: int, size: int) -> Run:
+    """The same by optax.flatten: on one vector, with packed moments."""
     jax, optax = _modules()
-    rule = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+    grads = [_normal(jax, size) for _ in range(count)]
+    return _adam_update(optax.flatten, grads, _normal(jax, count * size))
 
-    def columns() -> list[Any]:
-        return [_normal(jax, size) for _ in range(count)]
 
-    given = columns(), columns(), [np.abs(each) for each in columns()]
-    cotangents = columns(), columns(), columns()
+def _adam_update(wrapped: Callable[[Any], Any], grads: Any, mu: Any) -> Run:
+    """Adam's update from a gradient and a first moment, and from its square as the second."""
+    jax, optax = _modules()
+    rule = wrapped(optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8))
+    nu = jax.tree.map(jax.numpy.square, mu)
 
     def update(grads: Any, mu: Any, nu: Any) -> Any:
         state = rule.init(grads)._replace(count=jax.numpy.asarray(2), mu=mu, nu=nu)
@@ -52,7 +60,7 @@ def adam_update(count: int, size: int) -> Run:
         outputs, pullback = jax.vjp(update, *given)
         return outputs, pullback(cotangents)
 
-    return _started(jax, pulled, given, cotangents)
+    return _started(jax, pulled, (grads, mu, nu), (grads, mu, nu))
 
 
 def two_updates(rule: str, hyper: dict[str, float], count: int, size: int) -> Run:

@@ -34,11 +34,13 @@ RULES: dict[str, dict[str, Any]] = {
 MOMENTS = {"sgd": 1, "rmsprop": 1, "adagrad": 1, "lion": 1}  # the others keep two
 
 
-def _update(library: Any, rule: str, size: str) -> Callable[[], object]:
+def _update(
+    library: Any, rule: str, size: str, wrapped: Callable[[Any], Any] = lambda rule: rule
+) -> Callable[[], object]:
     if not hasattr(library, rule):
         pytest.skip(f"{library.__name__} has no {rule}")
     count, numel = SIZES[size]
-    made = getattr(library, rule)(**RULES[rule])
+    made = wrapped(getattr(library, rule)(**RULES[rule]))
     params = [torch.randn(numel) for _ in range(count)]
     first, second = ([torch.randn(numel, requires_grad=True) for _ in params] for _ in range(2))
 
@@ -61,6 +63,9 @@ def _copy(rule: str, size: str) -> Callable[[], object]:
 
 UPDATES: dict[str, Callable[[str, str], Callable[[], object]]] = {
     "metaphys": lambda rule, size: _update(metaphys, rule, size),
+    "metaphys-flatten": lambda rule, size: _update(
+        metaphys, rule, size, metaphys.transform.flatten
+    ),
     "torchopt": lambda rule, size: _update(pytest.importorskip("torchopt"), rule, size),
     "optax-jit": lambda rule, size: jaxed.two_updates(rule, RULES[rule], *SIZES[size]),
     "copy-floor": _copy,

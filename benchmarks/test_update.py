@@ -4,6 +4,9 @@ Floor: 15 words an element (forward reads g, m, v and writes u, m', v'; backward
 cotangents and g, m', v' and writes three gradients), that is 240 MB for 4 x 1,000,000 float32.
 ``copy-floor`` copies that many bytes on this machine, in the same run.
 
+``flatten`` is the same update on one vector, with its moments packed from step to step
+(:func:`metaphys.transform.flatten`, ``optax.flatten``): 200 gradients and two vectors.
+
 The results meet in one scalar, whose backward hands out the cotangents, and only that scalar is
 differentiated; ``autograd-floor`` does that with the inputs themselves.
 
@@ -43,6 +46,22 @@ def _native(count: int, size: int) -> Callable[[], object]:
         return tuple(tensor for each in outputs for tensor in each)
 
     return pulled_back(update, (*grads, *mu, *nu))
+
+
+def _flattened(count: int, size: int) -> Callable[[], object]:
+    grads = _tensors(count, size)[0]
+    (mu,), (nu,) = ([torch.rand(count * size, requires_grad=True)] for _ in range(2))
+    rule = metaphys.transform.flatten(metaphys.transform.scale_by_adam(eps=1e-8))
+    first = rule.init(grads)
+    inner = first.held["inner"]._replace(mu=(mu,), nu=(nu,), count=torch.tensor([2]))
+    state = first._replace(held={**first.held, "inner": inner})
+
+    def update() -> tuple[torch.Tensor, ...]:
+        updates, new = rule.update(grads, state)
+        moments = new.held["inner"]
+        return (*updates, *moments.mu, *moments.nu)
+
+    return pulled_back(update, (*grads, mu, nu))
 
 
 def _torchopt(count: int, size: int, *, accelerated: bool) -> Callable[[], object]:
@@ -87,9 +106,11 @@ def _copy(count: int, size: int) -> Callable[[], object]:
 
 PEERS: dict[str, Callable[[int, int], Callable[[], object]]] = {
     "metaphys": _native,
+    "metaphys-flatten": _flattened,
     "torchopt": lambda n, size: _torchopt(n, size, accelerated=False),
     "torchopt-accelerated": lambda n, size: _torchopt(n, size, accelerated=True),
     "optax-jit": jaxed.adam_update,
+    "optax-flatten-jit": jaxed.flattened_adam_update,
     "copy-floor": _copy,
     "autograd-floor": _autograd,
 }

@@ -18,6 +18,13 @@ def flatten(tree: Tree) -> tuple[list[Any], optree.PyTreeSpec]:
     return leaves, spec
 
 
+def flatten_values(tree: Tree) -> tuple[list[Any], optree.PyTreeSpec]:
+    """:func:`flatten` for a tree of hyper-parameters, in which a schedule is a leaf."""
+    # Elsewhere a schedule is a tree of its fields, so that what it learns is seen.
+    leaves, spec = optree.tree_flatten(tree, is_leaf=callable, none_is_leaf=True)
+    return leaves, spec
+
+
 def unflatten(spec: optree.PyTreeSpec, leaves: list[Any]) -> Tree:
     """The inverse of :func:`flatten`."""
     return optree.tree_unflatten(spec, leaves)

@@ -77,6 +77,10 @@ COMPOSED: dict[str, Callable[[], Rule]] = {
     "finite": lambda: transform.apply_if_finite(metaphys.adam(0.05)),
     "accumulate": lambda: transform.accumulate(metaphys.adam(0.1), every=2),
     "lookahead": lambda: transform.lookahead(metaphys.sgd(**SGD), 2, 0.6),
+    "flatten": lambda: transform.flatten(metaphys.adam(0.05, eps=1e-3)),
+    "masked-flatten": lambda: chain(
+        transform.masked(transform.flatten(transform.scale_by_adam()), first), transform.scale(-0.1)
+    ),
     "inject": lambda: transform.inject_hyperparams(metaphys.adam)(0.05),
     "own": own_momentum,
     "clip-own": lambda: chain(metaphys.clip_grad_norm(0.7), own_momentum()),

@@ -27,7 +27,7 @@ def update_leaves(
             got=f"{len(grads)} leaves",
             remedy="Make a new state with `init` when parameters come or go.",
         )
-    _check_gradients(grads, params, anything=core.whole)
+    _check_gradients(grads, params, anything=core.any_dtype)
     hyper = core.resolve(hyper, state, grads if params is None else params)
     if all(grad is not None for grad in grads):
         updates, state = core.update(grads, state, params, hyper)  # type: ignore[arg-type]

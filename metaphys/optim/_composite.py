@@ -49,6 +49,7 @@ class Composite(Core):
         self.of_params = (*of_leaves, *self._called_here("of_params"))
         self.static = (*type(self).static, *self._called_here("static"))
         self.whole = type(self).whole or any(part.whole for part in parts)
+        self.any_dtype = any(part.any_dtype for part in parts)
 
     def _called_here(self, kind: str) -> list[str]:
         """The parts' hyper-parameters of some kind, as they are called here."""

@@ -40,6 +40,9 @@ class Core(ABC):
     whole: bool = False
     """Whether the state cannot be taken apart, into one for each leaf."""
 
+    any_dtype: bool = False
+    """Whether gradients may be of any floating or complex dtype, as a user's own functions like."""
+
     stateless: bool = False
     """Whether the state holds the steps alone, so that a caller need not have one."""
 

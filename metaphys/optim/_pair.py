@@ -40,6 +40,7 @@ class Pair(Core):
 
     per_leaf = ()
     whole = True
+    any_dtype = True
 
     def __init__(self, init: Callable[..., Any], update: Callable[..., Any]) -> None:
         for name, function in (("init", init), ("update", update)):

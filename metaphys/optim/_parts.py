@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metaphys._errors import check, refuse
-from metaphys._tree import flatten
+from metaphys._tree import flatten, flatten_values
 from metaphys._typing import Tensors
 from metaphys.ops._math import cast, state_dtype
 from metaphys.optim._core import each
@@ -60,7 +60,7 @@ def check_count(name: str, value: Any, least: int = 0) -> None:
 
 def check_rates(name: str, value: Any) -> None:
     """:func:`check_at_least` 0 for one learning rate, or each of a tree of them."""
-    for leaf in [value] if callable(value) else flatten(value)[0]:
+    for leaf in flatten_values(value)[0]:
         # A None stands where the tree of parameters has one.
         if leaf is not None or leaf is value:
             check_at_least(name, leaf, shaped=True)

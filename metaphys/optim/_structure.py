@@ -10,7 +10,7 @@ import optree
 import torch
 
 from metaphys._errors import check
-from metaphys._tree import flatten, unflatten
+from metaphys._tree import flatten, flatten_values, unflatten
 from metaphys._typing import Tree
 from metaphys.optim._core import PerLeaf
 
@@ -59,7 +59,7 @@ def per_leaf(value: Any, spec: optree.PyTreeSpec, name: str, like: str) -> Any:
         or callable(value)
     ):
         return value
-    leaves, found = flatten(value)
+    leaves, found = flatten_values(value)
     check(
         found == spec,
         name,

@@ -14,6 +14,7 @@ from metaphys.transform._direction import (
     trace,
 )
 from metaphys.transform._finite import FiniteState, apply_if_finite
+from metaphys.transform._flatten import FlattenState, flatten
 from metaphys.transform._inject import InjectState, inject_hyperparams
 from metaphys.transform._lookahead import LookaheadState, lookahead
 from metaphys.transform._nan_to_num import nan_to_num
@@ -23,12 +24,14 @@ from metaphys.transform._scale import scale, scale_by_schedule
 __all__ = [
     "AccumulateState",
     "FiniteState",
+    "FlattenState",
     "InjectState",
     "LookaheadState",
     "PartitionState",
     "accumulate",
     "add_decayed_weights",
     "apply_if_finite",
+    "flatten",
     "inject_hyperparams",
     "lookahead",
     "masked",

@@ -76,6 +76,13 @@ LEARNED = {
     "sgd-lr-momentum": (lambda v: metaphys.sgd(v, momentum=0.9), 0.05),
     "sgd-lr-schedule": (lambda v: metaphys.sgd(lambda t: v * 0.9**t), 0.05),
     "sgd-lr-tree": (lambda v: metaphys.sgd({"w": v, "b": 2 * v}, momentum=0.5), 0.05),
+    "sgd-lr-schedule-tree": (
+        lambda v: metaphys.sgd({"w": metaphys.schedule.exponential_decay(v, 0.5, 2), "b": v}), 0.05
+    ),
+    "flatten-lr-tree": (
+        lambda v: metaphys.transform.flatten(metaphys.adam({"w": v, "b": 3.0 * v}, betas=(v, 0.9))),
+        0.05,
+    ),
     "sgd-lr-entries": (
         lambda v: metaphys.sgd({"w": v * torch.tensor([1.0, 2.0, 0.5]), "b": v}), 0.05
     ),

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from _rows import HERE, Row, accuracy, fit, linear, scaled
-from _stack import Stack
+from torch import nn
 
 from metaphys.data import Dataset, vowels
-from metaphys.nn import run_on
+from metaphys.nn import FeatureNetwork, run_on
 from metaphys.physics import Device, PhysicsAware, System, WithNoise, nrmse
 from metaphys.training._problem import TEST_UNITS
 from metaphys.training.unit._wire import Wire
@@ -34,6 +34,7 @@ class Vowels:
         unit: from a seed to one unit: the device of each layer, without noise.
         exact: from a seed to the systems of that unit, which are differentiated.
         gradient: what that is called.
+        hardware: least and greatest drive.
         limits: where the training set's extremes are scaled to.
         snr: the readings' deviation over random drives to that of their noise, dB.
         batch: samples in a step.
@@ -48,11 +49,12 @@ class Vowels:
     """
 
     experiment: str
-    network: Callable[[System, int], Stack]
+    network: Callable[[System, int], FeatureNetwork]
     twin: System
     unit: Callable[[int], Sequence[Device]]
     exact: Callable[[int], Sequence[System]]
     gradient: str
+    hardware: tuple[float, float]
     limits: tuple[float, float]
     snr: float
     batch: int
@@ -91,7 +93,7 @@ class Vowels:
 
     def gaps(self, seed: int, drives: int = 100) -> list[float]:
         """The twin's error on each layer of a unit, relative to the readings' deviation."""
-        low, high = self.network(self.twin, seed).limits
+        low, high = self.hardware
         uniform = torch.rand(
             drives, self.twin.ports.drive, generator=torch.Generator().manual_seed(1)
         )
@@ -101,7 +103,7 @@ class Vowels:
 
     def head(self, seeds: Sequence[int], splits: int) -> dict[str, Any]:
         """What is stored beside the runs."""
-        physical, digital = self.network(self.twin, 0).counted()
+        physical, digital = counted(self.network(self.twin, 0))
         script, listed = self.experiment.replace("-", "_"), " ".join(map(str, seeds))
         return {
             "experiment": self.experiment,
@@ -122,6 +124,8 @@ class Vowels:
             f"{self.steps} steps of {self.batch} samples in silico, then {self.steps_on_unit} on "
             f"the unit. A seed is a unit (number {TEST_UNITS} + seed), first drives and noise. "
             "Formants are scaled by the training set alone.",
+            "Physical parameters are the offsets of the drives; digital ones multiply element by "
+            "element, and once for each class.",
             *self.notes,
         ]
 
@@ -145,3 +149,10 @@ class Vowels:
                 split = 3 * number + seed if self.apart else number
                 data = vowels(chosen.root, seed=split, dtype=torch.float32)
                 row.run(seed, split, partial(self.train, data, seed, split))
+
+
+def counted(net: nn.Module) -> tuple[int, int]:
+    """Numbers that are set in hardware, the offsets of the drives, and digital factors."""
+    total = sum(value.numel() for value in net.parameters())
+    offsets = sum(v.numel() for n, v in net.named_parameters() if n.endswith("offset"))
+    return offsets, total - offsets

@@ -21,13 +21,12 @@ from typing import Annotated, Any
 import torch
 import tyro
 from _rows import HERE, accuracy, fit, revision, scaled
-from _stack import Stack
 from shg_vowels import SETUP
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from metaphys.data import Split, digits, vowels
-from metaphys.nn import Measured, WaveformNetwork, run_on
+from metaphys.nn import FeatureNetwork, Measured, WaveformNetwork, run_on
 from metaphys.physics import (
     SHG,
     Belief,
@@ -109,16 +108,16 @@ def _source() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _of_shg() -> Stack:
+def _of_shg() -> FeatureNetwork:
     slots, picks = (torch.arange(100) // 2) % 12, range(3, 50, 7)
-    drives: dict[str, Any] = {"limits": (0.0, 1.0), "spread": 0.3, "power": False}
-    return Stack(CASES["shg"].twin, slots, picks, layers=2, generator=_source(), **drives)
+    drives: dict[str, Any] = {"low": 0.0, "high": 1.0, "spread": 0.3, "power": False, "layers": 2}
+    return FeatureNetwork(CASES["shg"].twin, slots, picks, generator=_source(), **drives)
 
 
-def _of_circuits() -> Stack:
+def _of_circuits() -> FeatureNetwork:
     slots, picks = torch.arange(84) % 12, range(11, 84, 12)
-    drives: dict[str, Any] = {"limits": (-2.0, 2.0), "spread": 0.6, "power": True}
-    return Stack(CASES["circuit"].twin, slots, picks, layers=3, generator=_source(), **drives)
+    drives: dict[str, Any] = {"low": -2.0, "high": 2.0, "spread": 0.6, "power": True, "layers": 3}
+    return FeatureNetwork(CASES["circuit"].twin, slots, picks, generator=_source(), **drives)
 
 
 def _of_plates() -> WaveformNetwork:

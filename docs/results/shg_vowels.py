@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from _stack import Stack
 from _vowels import Vowels
 
+from metaphys.nn import FeatureNetwork
 from metaphys.physics import (
     SHG,
     Crystal,
@@ -39,14 +39,15 @@ SETUP: dict[str, Any] = {
 HARDWARE, TWIN = SHG(**SETUP, steps=4), ThinSHG(**SETUP)
 
 
-def network(system: System, seed: int) -> Stack:
+def network(system: System, seed: int) -> FeatureNetwork:
     """The network with its first drives."""
-    return Stack(
+    return FeatureNetwork(
         system,
         SLOTS,
         PICKS,
         layers=LAYERS,
-        limits=(0.0, 1.0),
+        low=0.0,
+        high=1.0,
         spread=0.3,
         power=False,
         generator=torch.Generator().manual_seed(seed),
@@ -69,6 +70,7 @@ EXPERIMENT = Vowels(
     unit=unit,
     exact=lambda seed: [each.system for each in unit(seed)],
     gradient="exact gradient",
+    hardware=(0.0, 1.0),
     limits=(0.0, 1.0),
     snr=30.0,
     batch=50,

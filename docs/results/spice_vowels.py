@@ -10,9 +10,9 @@ beside it stands that of the same circuit with the same mismatch in this package
 from __future__ import annotations
 
 import torch
-from _stack import Stack
 from _vowels import Vowels
 
+from metaphys.nn import FeatureNetwork
 from metaphys.physics import (
     Circuit,
     CircuitSpread,
@@ -33,14 +33,15 @@ SUBSTEPS = 5  # of ngspice in a sample: 0.4 % from the circuit here, and twice a
 TWIN = Circuit(samples=SAMPLES)
 
 
-def network(system: System, seed: int) -> Stack:
+def network(system: System, seed: int) -> FeatureNetwork:
     """The network with its first drives."""
-    return Stack(
+    return FeatureNetwork(
         system,
         SLOTS,
         PICKS,
         layers=LAYERS,
-        limits=(-2.0, 2.0),
+        low=-2.0,
+        high=2.0,
         spread=0.6,
         power=True,
         generator=torch.Generator().manual_seed(seed),
@@ -76,7 +77,8 @@ EXPERIMENT = Vowels(
     twin=TWIN,
     unit=lambda seed: [in_ngspice(each) for each in circuits(seed)],
     exact=circuits,
-    gradient="gradient of the unit's own circuit in this package",
+    gradient="gradient of this package's circuit with the unit's true components",
+    hardware=(-2.0, 2.0),
     limits=(-1.0, 1.0),
     snr=34.0,
     batch=50,
@@ -89,8 +91,9 @@ EXPERIMENT = Vowels(
     published=None,
     notes=(
         f"Mismatch: {SPREAD} on circuits in ngspice, whose transistor is its own.",
-        "An exact gradient does not exist: nobody has that of ngspice. Beside PAT stands the "
-        "gradient of the circuit with the unit's mismatch in this package, 0.4 % from it.",
+        "An exact gradient does not exist: ngspice has none. In its place stands the gradient of "
+        "the nearest model that can be differentiated, this package's circuit with the unit's true "
+        "components (0.4 % from ngspice), at readings that are ngspice's as for PAT.",
         f"ngspice takes {SUBSTEPS} steps in each of {SAMPLES} samples of 1 us, {LAYERS} layers "
         "one after the other.",
         "Layers, rates and steps were chosen on splits with seeds from 1000 on, with simulated "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metaphys.nn._encoding import encode, pad
 from metaphys.nn._excess import with_excess
+from metaphys.nn._features import FeatureNetwork
 from metaphys.nn._functional import functional
 from metaphys.nn._layer import PhysicalLayer, run_on
 from metaphys.nn._meta_module import MetaGradientModule
@@ -18,6 +19,7 @@ __all__ = [
     "DFA",
     "PAT",
     "SPSA",
+    "FeatureNetwork",
     "InSilico",
     "Measured",
     "MetaGradientModule",

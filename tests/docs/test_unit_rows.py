@@ -15,7 +15,9 @@ import result_tables
 import torch
 
 from metaphys.data import Dataset, Split
-from metaphys.physics import SimulatedDevice, nrmse
+from metaphys.nn import FeatureNetwork
+from metaphys.physics import Ports, SimulatedDevice, nrmse
+from metaphys.training.unit._wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +89,20 @@ def test_a_killed_script_goes_on_where_it_was(script: Any, tmp_path: Path) -> No
 
 def test_a_network_descends_on_a_wire(script: Any) -> None:
     """Element by element alone: a class sees one feature, which is what physics has to mix."""
-    stack, wire = script("_stack"), script("metaphys.training.unit._wire")
-    ports = script("metaphys.physics").Ports(6, {}, 6)
-    given: dict[str, Any] = {"layers": 2, "limits": (-1.0, 1.0), "spread": 0.3, "power": False}
-    net = stack.Stack(
-        wire.Wire(ports),
+    vowels = script("_vowels")
+    net = FeatureNetwork(
+        Wire(Ports(6, {}, 6)),
         torch.arange(6) % 3,
         (0, 4),
-        **given,
+        low=-1.0,
+        power=False,
         generator=torch.Generator().manual_seed(0),
     )
     features = torch.rand(3, requires_grad=True)
     for index, seen in enumerate((0, 1)):
         (grad,) = torch.autograd.grad(net(features)[index], features)
         assert [place for place, value in enumerate(grad.tolist()) if value] in ([], [seen])
-    assert net.counted() == (12, 6 + 12 + 2)
+    assert vowels.counted(net) == (12, 6 + 12 + 2)
 
 
 SHORT: dict[str, Any] = {"steps": 2, "steps_on_unit": 2, "batch": 8}

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from metaphys._errors import check
 from metaphys.meta._flat_rule import FlatRule
+from metaphys.meta._gradient import gradient_of
 from metaphys.meta._layout import Layout
 from metaphys.optim.rule import add_updates
 
@@ -88,7 +88,7 @@ class Loop:
     def step(self, carry: Flat, consts: Flat, batch: Flat) -> tuple[Flat, Flat]:
         """One step: the next carry, and what the step puts out."""
         meta, hyper = self.split_consts(consts)
-        gradient = grad_and_value(self.loss, lean=is_plain((*carry, *consts, *batch)))
+        gradient = gradient_of(self.loss, (*carry, *consts, *batch))
         params, _, buffers, _ = self.split_carry(carry)
         grads, loss, buffers = gradient(params, meta, batch, buffers)
         return self.advance(carry, grads, loss, buffers, hyper)
@@ -140,41 +140,6 @@ class Loop:
         """Meta-parameters, tensor hyper-parameters."""
         n = len(self.meta)
         return consts[:n], consts[n:]
-
-
-def is_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether nobody differentiates here: no gradients enabled, nothing of torch.func around."""
-    return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or any(is_functorch_wrapped_tensor(tensor) for tensor in tensors)
-    )
-
-
-def grad_and_value(
-    function: Callable[..., tuple[Tensor, Flat]], *, lean: bool, every: bool = False
-) -> Callable[..., Any]:
-    """The gradient of ``function`` by its first argument, or by ``every`` one, and its results.
-
-    ``torch.func.grad`` always builds the graph of the backward pass; ``lean`` builds none. That is
-    for where :func:`is_plain` holds: elsewhere the pullback would outlive its level.
-    """
-
-    def both(*given: Any) -> tuple[Any, Tensor, Flat]:
-        if not lean:
-            argnums = tuple(range(len(given))) if every else 0
-            gradient = torch.func.grad_and_value(function, argnums=argnums, has_aux=True)
-            grads, (value, rest) = gradient(*given)
-            return grads, value, rest
-        first = given if every else given[:1]
-        value, pullback, rest = torch.func.vjp(  # pyright: ignore[reportAssignmentType]
-            lambda *x: function(*x, *given[len(x) :]), *first, has_aux=True
-        )
-        grads = pullback(torch.ones_like(value), retain_graph=False, create_graph=False)
-        return (grads if every else grads[0]), value, rest
-
-    return both
 
 
 def stacked(each: Sequence[Flat]) -> Flat:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from metaphys._replay import Recording
-from metaphys.meta._loop import Flat, Inputs, Loop, Outputs, grad_and_value, is_plain
+from metaphys.meta._gradient import grad_and_value, gradient_of, is_plain
+from metaphys.meta._loop import Flat, Inputs, Loop, Outputs
 from metaphys.meta.adjoint._base import Adjoint
 from metaphys.meta.adjoint._segments import Segment, check_every, floats, of_some, run_in_segments
 
@@ -97,7 +98,7 @@ def _recompute(segment: Segment, inputs: Inputs, lean: bool) -> list[_Step]:
             recording = Recording()
             with recording.record():
                 params, _, buffers, _ = loop.split_carry(carry)
-                gradient = grad_and_value(loop.loss, lean=lean)
+                gradient = gradient_of(loop.loss, (*carry, *consts, *batch))
                 grads, loss, buffers = gradient(params, meta, batch, buffers)
             steps.append(_Step(carry, batch, grads, loss, buffers, recording))
     return steps

@@ -1,0 +1,127 @@
+"""A network on hardware with a controller that moves it to a talker never heard before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from _talkers import FORMANTS, Episodes, Talkers
+from torch import Tensor, nn
+
+import metaphys
+from metaphys.nn import FeatureNetwork
+from metaphys.training._adaptation import adapt, cross_entropy
+
+SMOOTHING = 0.05
+
+
+@final
+class Controller(nn.Module):
+    r"""Adapts one shift of the log of each formant, by its labelled vowels, in a few steps.
+
+    .. math::
+        d_0 = \tau \, \bar r, \qquad
+        d_{j+1} = d_j - \rho_j \, \nabla_d \operatorname{CE}(f(x - d_j), \text{labels})
+
+    with :math:`\bar r` the mean distance of the labelled vowels from the centres of their classes,
+    which no hardware is needed for. The gradient is physics-aware: each step measures the labelled
+    vowels once in each layer. The trust :math:`\tau`, the rates :math:`\rho` and the network's
+    own numbers are learned through the steps, so that others of the same group are understood.
+
+    Args:
+        net: the network on standardised log formants, at ``offset + scale * x``.
+        talkers: what shifts are.
+        steps: k.
+        offset: of what the network is given.
+        scale: likewise.
+    """
+
+    def __init__(
+        self, net: FeatureNetwork, talkers: Talkers, steps: int, offset: float, scale: float
+    ) -> None:
+        super().__init__()
+        self.net, self._talkers, self.offset, self.scale = net, talkers, offset, scale
+        self.trust = nn.Parameter(torch.ones(FORMANTS))
+        self.rates = nn.Parameter(torch.full((steps, FORMANTS), 0.02))
+
+    def begin_as(self, other: Controller) -> None:
+        """Take another's numbers; the rates, of which it may have fewer, stay."""
+        self.net.load_state_dict(other.net.state_dict())
+        self.trust.data.copy_(other.trust)
+
+    def logits(self, inputs: Tensor, shift: Tensor) -> Tensor:
+        """(E, n, c) of ``inputs`` (E, n, 12) less the shift (E, 3)."""
+        return self.net(self.offset + self.scale * self._talkers.shifted(inputs, shift))
+
+    def shift(self, episodes: Episodes) -> Tensor:
+        """(E, 3) after all steps, each episode for itself; differentiable."""
+        start = self.trust * episodes.residuals
+        if not len(self.rates):
+            return start
+        rates = [{"shift": rate.expand_as(start)} for rate in self.rates]
+        count = len(episodes.shots)
+        found = adapt(
+            lambda params, inputs: self.logits(inputs, params["shift"]),
+            {"shift": start},
+            episodes.shots,
+            episodes.labels,
+            rules=lambda step: metaphys.sgd(lr=rates[step]),
+            steps=len(rates),
+            # The sum over episodes, of which each has a shift of its own.
+            loss=lambda logits, labels: count * cross_entropy(logits, labels),
+        )
+        return found["shift"]
+
+
+def fit(
+    controller: Controller,
+    draw: Callable[[torch.Generator], Episodes],
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+    shifted: bool = True,
+) -> None:
+    """Adam with a cosine to zero on what others of the episode's group said.
+
+    Args:
+        controller: where it runs at present.
+        draw: episodes for one step.
+        steps: of the outer loop.
+        lr: the first step size.
+        seed: of the episodes.
+        shifted: adapt to the talker of each episode; otherwise nothing is shifted.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(controller.parameters(), lr=lr, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        episodes = draw(generator)
+        shift = controller.shift(episodes) if shifted else torch.zeros_like(episodes.residuals)
+        logits = controller.logits(episodes.inputs, shift)
+        loss = nn.functional.cross_entropy(
+            logits.flatten(0, 1), episodes.targets.flatten(), label_smoothing=SMOOTHING
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+def accuracy(controller: Controller, episode: Episodes, shift: Tensor) -> float:
+    """The fraction of the others' vowels that are understood after the shift (1, 3)."""
+    with torch.no_grad():
+        classes = controller.logits(episode.inputs, shift).argmax(-1)
+    return round(float((classes == episode.targets).double().mean()), 6)
+
+
+def fine_tune(controller: Controller, episode: Episodes, steps: int, lr: float) -> None:
+    """Adam on the labelled vowels: every number of the network."""
+    optimizer = torch.optim.Adam(controller.net.parameters(), lr=lr)
+    still = torch.zeros_like(episode.residuals)
+    for _ in range(steps):
+        loss = cross_entropy(controller.logits(episode.shots, still), episode.labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,108 @@
+"""The systems that hear talkers: networks, units, and how they are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import shg_vowels
+import torch
+
+from metaphys.nn import FeatureNetwork
+from metaphys.physics import Circuit, CircuitSpread, Spread, System
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One system: its network, its units, and how it is trained.
+
+    Attributes:
+        twin: the nominal system of each layer.
+        hardware: the nominal system of its units.
+        spread: how units differ.
+        snr: the readings' deviation over random drives to that of their noise, dB.
+        low: the least drive.
+        high: the greatest.
+        offset: what a mean formant becomes.
+        scale: what a deviation becomes.
+        spread_of_drives: of the initial scales and offsets.
+        layers: number of layers.
+        steps: of training in silico.
+        steps_on_unit: of the outer loop, on the unit.
+        lr: Adam's first step size in silico.
+        lr_on_unit: on the unit.
+        inner: steps of the controller.
+    """
+
+    twin: Callable[[int], System]
+    hardware: Callable[[int], System]
+    spread: Spread
+    snr: float
+    low: float
+    high: float
+    offset: float
+    scale: float
+    spread_of_drives: float
+    layers: int
+    steps: int
+    steps_on_unit: int
+    lr: float
+    lr_on_unit: float
+    inner: int
+
+    def network(self, classes: int, seed: int) -> FeatureNetwork:
+        """The network with its first drives: every formant once for each class, or as often."""
+        system = self.twin(classes)
+        drive, readout = system.ports.drive, system.ports.readout
+        repeats, step = drive // readout, readout // classes
+        return FeatureNetwork(
+            system,
+            (torch.arange(drive) // repeats) % 12,
+            # A circuit is read when all formants have come, a spectrum in the middle of its parts.
+            range(step - 1 if repeats == 1 else step // 2, readout, step)[:classes],
+            layers=self.layers,
+            low=self.low,
+            high=self.high,
+            spread=self.spread_of_drives,
+            power=repeats == 1,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+
+MACHINES = {
+    "shg": Machine(
+        twin=lambda classes: shg_vowels.TWIN,
+        hardware=lambda classes: shg_vowels.HARDWARE,
+        spread=shg_vowels.SPREAD,
+        snr=30.0,
+        low=0.0,
+        high=1.0,
+        offset=0.5,
+        scale=0.4,
+        spread_of_drives=0.3,
+        layers=3,
+        steps=1500,
+        steps_on_unit=150,
+        lr=0.05,
+        lr_on_unit=0.01,
+        inner=3,
+    ),
+    "circuit": Machine(
+        twin=lambda classes: Circuit(samples=12 * classes),
+        hardware=lambda classes: Circuit(samples=12 * classes),
+        spread=CircuitSpread(L=0.5, C=0.5),
+        snr=34.0,
+        low=-2.0,
+        high=2.0,
+        offset=0.0,
+        scale=0.8,
+        spread_of_drives=0.6,
+        layers=4,
+        steps=1500,
+        steps_on_unit=250,
+        lr=0.03,
+        lr_on_unit=0.01,
+        inner=3,
+    ),
+}
+"""Chosen with women as the new group, from boys and girls; men were not heard."""

@@ -1,0 +1,224 @@
+"""Vowels of men, learned from women, boys and girls and one labelled vowel of each kind of one man.
+
+Run as ``python docs/results/vowels_new_talker.py shg --vowels 7 VOWELS`` (or ``circuit``, or 12)
+with the folder of ``vowdata.dat``: ``vowels-new-talker.json`` and, for the others, the same with
+``-circuit`` and ``-12``. A network on a unit with its controller is meta-learned on talkers of the
+known groups; then a man gives one vowel of each class, and other men are judged. ``--new w`` takes
+women as the new group and leaves men out: all was chosen so.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from _controller import Controller, accuracy, fine_tune, fit
+from _rows import HERE, Row
+from _talker_machines import MACHINES, Machine
+from _talkers import FORMANTS, Episodes, Talkers
+from _vowels import counted
+
+from metaphys.nn import FeatureNetwork, run_on
+from metaphys.physics import Device, PhysicsAware, Population, WithNoise
+from metaphys.training._problem import TEST_UNITS
+
+DRAWS = 20
+EPISODES, QUERIES = 4, 16  # of one step
+CALLS = 250
+RATES = (0.001, 0.003, 0.01)  # of fine-tuning
+SHIFTED = {
+    "in silico, moved to the unit": "in silico",
+    "shift alone": "shift",
+    "meta-learned": "meta-learned",
+}
+
+
+class Experiment:
+    """One machine, one seed: a unit, its controllers, and the talkers that judge them."""
+
+    def __init__(self, machine: Machine, talkers: Talkers, seed: int) -> None:
+        self.machine, self.talkers, self.seed = machine, talkers, seed
+        order = torch.randperm(
+            len(talkers.givers(talkers.new)), generator=torch.Generator().manual_seed(seed)
+        )
+        self.givers = [talkers.givers(talkers.new)[n] for n in order[:DRAWS]]
+        self._trained: dict[str, Controller] = {}
+
+    # What is learned from the known groups -----------------------------------------------------
+
+    def controller(self, steps: int) -> Controller:
+        """As it begins."""
+        machine = self.machine
+        net = machine.network(self.talkers.classes, self.seed)
+        return Controller(net, self.talkers, steps, machine.offset, machine.scale)
+
+    def on_unit(self, controller: Controller, key: int) -> run_on:
+        """Physics-aware on this seed's unit, with noise of ``key``."""
+        return run_on(controller, *self.layers(controller.net, key))
+
+    def layers(self, net: FeatureNetwork, key: int) -> list[PhysicsAware]:
+        """The unit of each layer with its twin."""
+        machine, sigma = self.machine, net.deviation * 10 ** (-self.machine.snr / 20)
+        system = machine.hardware(self.talkers.classes)
+        found = []
+        for layer, twin in enumerate(net.systems):
+            population = Population(system, machine.spread, key=f"layer {layer}")
+            device: Device = population.unit(TEST_UNITS + self.seed)
+            found.append(PhysicsAware(WithNoise(device, sigma, seed=100 * key + layer), twin))
+        return found
+
+    def learned(self, kind: str) -> Controller:
+        """``in silico``; from there on the unit: ``shift``, ``meta-learned`` or ``unshifted``."""
+        if kind not in self._trained:
+            self._trained[kind] = self._in_silico() if kind == "in silico" else self._on_unit(kind)
+        return self._trained[kind]
+
+    def _in_silico(self) -> Controller:
+        machine, found = self.machine, self.controller(0)
+        fit(found, self._draw, steps=machine.steps, lr=machine.lr, seed=self.seed)
+        return found
+
+    def _on_unit(self, kind: str) -> Controller:
+        machine = self.machine
+        found = self.controller(machine.inner if kind == "meta-learned" else 0)
+        found.begin_as(self.learned("in silico"))
+        steps, rate, seed = machine.steps_on_unit, machine.lr_on_unit, 1000 + self.seed
+        with self.on_unit(found, 0):
+            fit(found, self._draw, steps=steps, lr=rate, seed=seed, shifted=kind != "unshifted")
+        return found
+
+    def _draw(self, generator: torch.Generator) -> Episodes:
+        return self.talkers.episodes(EPISODES, QUERIES, generator)
+
+    # Judging -----------------------------------------------------------------------------------
+
+    def judge(self, draw: int) -> dict[str, float]:
+        """Accuracies on what other talkers of the new group said, by method."""
+        episode = self.talkers.episode(self.givers[draw])
+        found = self.linear(episode)
+        for method, kind in SHIFTED.items():
+            controller = self.learned(kind)
+            with self.on_unit(controller, 1 + draw):
+                shift = controller.shift(episode).detach()
+                found[method] = accuracy(controller, episode, shift)
+        found["not adapted"] = self.few_steps(episode, 1 + draw, rate=None)
+        found["not adapted, then fine-tuned"] = self.few_steps(episode, 1 + draw, rate=self.rate)
+        return found
+
+    def few_steps(self, episode: Episodes, key: int, rate: float | None) -> float:
+        """Adam on the labelled vowels for all calls, on what was learned without shifts."""
+        controller = copy.deepcopy(self.learned("unshifted"))
+        steps = CALLS // (self.talkers.classes * self.machine.layers)
+        with self.on_unit(controller, key):
+            if rate is not None:
+                fine_tune(controller, episode, steps, rate)
+            return accuracy(controller, episode, torch.zeros_like(episode.residuals))
+
+    @functools.cached_property
+    def rate(self) -> float:
+        """Of fine-tuning: the best for talkers of the known groups."""
+        talkers = self.talkers
+        names = [talkers.givers(group)[self.seed] for group in talkers.known]
+
+        def reached(rate: float) -> float:
+            episodes = (talkers.episode(name) for name in names)
+            return sum(self.few_steps(episode, 0, rate) for episode in episodes)
+
+        return max(RATES, key=reached)
+
+    def linear(self, episode: Episodes) -> dict[str, float]:
+        """A linear classifier of log formants, without and with the talker's mean shift."""
+        shifted = self.talkers.shifted(episode.inputs, episode.residuals)
+        inputs = {
+            "linear classifier": episode.inputs,
+            "linear classifier, mean shift of log formants": shifted,
+        }
+        targets, model = episode.targets[0].numpy(), self._linear
+        return {n: round(float(model.score(x[0].numpy(), targets)), 6) for n, x in inputs.items()}
+
+    @functools.cached_property
+    def _linear(self) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        known = self.talkers.learned_from()
+        model = LogisticRegression(max_iter=5000)
+        return model.fit(known.inputs.numpy(), known.targets.numpy())
+
+
+def name(system: str, classes: int) -> str:
+    """The experiment's, and its file's."""
+    parts = [
+        "vowels-new-talker",
+        *(["12"] if classes == 12 else []),
+        *([system] * (system != "shg")),
+    ]
+    return "-".join(parts)
+
+
+def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
+    """What is stored beside the runs."""
+    machine, classes = MACHINES[system], talkers.classes
+    net = machine.network(classes, 0)
+    physical, digital = counted(net)
+    own = FORMANTS * (1 + machine.inner)
+    calls = machine.inner * classes * machine.layers
+    listed = " ".join(map(str, seeds))
+    return {
+        "experiment": name(system, classes),
+        "command": f"python docs/results/vowels_new_talker.py {system} --vowels {classes} VOWELS "
+        f"--seed {listed}",
+        "metric": f"accuracy of {classes} vowels of other men, after one labelled vowel of each "
+        f"kind of one man ({calls} device calls), mean of {DRAWS} men",
+        "published": None,
+        "device_calls": calls,
+        "physical_parameters": physical,
+        "digital_parameters": digital + own,
+        "notes": [
+            f"{machine.layers} layers on a unit of {machine.spread}, number {TEST_UNITS} + seed; "
+            f"SNR {machine.snr:g} dB; the twin is the nominal system. A seed is also the first "
+            f"drives and which {DRAWS} men give their vowels.",
+            f"{machine.steps} steps in silico and {machine.steps_on_unit} on the unit, on women, "
+            "boys and girls; men are heard in the test alone. Settings were chosen with women as "
+            "the new group, learned from boys and girls.",
+            "Digital parameters are the element-wise scales, a factor for each class, and the "
+            f"controller's {own}: how far the mean shift is trusted, and its rates.",
+        ],
+    }
+
+
+def main(
+    system: Annotated[Literal["shg", "circuit"], tyro.conf.Positional],
+    root: Annotated[Path, tyro.conf.Positional],
+    vowels: Literal[7, 12] = 7,
+    seed: tuple[int, ...] = (0, 1, 2),
+    new: Literal["m", "w"] = "m",
+) -> None:
+    """Run what is left of it, store, print.
+
+    Args:
+        system: what the layers are.
+        root: the folder of ``vowdata.dat``.
+        vowels: how many.
+        seed: units, first drives and draws.
+        new: the new group; women are for choosing settings, and nothing is stored.
+    """
+    torch.set_num_threads(1)
+    talkers = Talkers(root, vowels, known="wbg" if new == "m" else "bg", new=new)
+    stored = Row(head(system, talkers, seed), main="meta-learned", folder=HERE)
+    for number in seed:
+        experiment = Experiment(MACHINES[system], talkers, number)
+        if new == "w":
+            found = [experiment.judge(draw) for draw in range(DRAWS)]
+            print({n: round(sum(f[n] for f in found) / DRAWS, 4) for n in found[0]}, flush=True)
+            continue
+        for draw in range(DRAWS):
+            stored.run(number, draw, functools.partial(experiment.judge, draw))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

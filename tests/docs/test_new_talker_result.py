@@ -1,0 +1,143 @@
+"""The script of talkers never heard before: its data, its controller, and what it stores."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from result_tables import RESULTS
+
+from tests.docs.scripts import result_script
+
+script = result_script("vowels_new_talker")
+controllers = result_script("_controller")
+heard = result_script("_talkers")
+
+GROUPS = {"m": 8, "w": 6, "b": 5, "g": 5}
+SHIFT = {"m": -0.15, "w": 0.0, "b": 0.1, "g": 0.12}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table in the format of the original, whose groups differ by a factor on all formants."""
+    generator = torch.Generator().manual_seed(0)
+    centres = (
+        torch.tensor([500.0, 1500.0, 2500.0])
+        * (0.25 * torch.randn(12, 3, generator=generator)).exp()
+    )
+    lines = ["Formants that were made up", ""]
+    for group, count in GROUPS.items():
+        for number in range(1, count + 1):
+            own = SHIFT[group] + 0.02 * torch.randn(3, generator=generator)
+            for vowel, centre in zip(heard.VOWELS, centres, strict=True):
+                noise = 0.02 * torch.randn(4, 3, generator=generator)
+                f = (centre * (own + noise).exp()).round().int().flatten().tolist()
+                columns = [200, 150, *f[:3], 3500, *f[3:]]
+                lines.append(" ".join(map(str, [f"{group}{number:02d}{vowel}", *columns])))
+    folder = tmp_path_factory.mktemp("vowels")
+    (folder / "vowdata.dat").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def talkers(root: Path) -> heard.Talkers:
+    torch.set_default_dtype(torch.float32)  # what a script has; the laboratory puts it back
+    return heard.Talkers(root, 7, known="wbg", new="m", verify=False)
+
+
+def test_men_are_not_learned_from(talkers: heard.Talkers) -> None:
+    known = talkers.learned_from()
+    assert len(known) == 7 * (GROUPS["w"] + GROUPS["b"] + GROUPS["g"])
+    assert abs(float(known.inputs.mean())) < 1e-5
+    # The centres are those of the known groups, so that men are below them by their factor.
+    men = torch.stack([talkers.residual(talkers.shots(name)) for name in talkers.givers("m")])
+    step = SHIFT["m"] - sum(SHIFT[g] * GROUPS[g] for g in "wbg") / 16
+    torch.testing.assert_close(
+        men.mean(0) * talkers.unit, torch.full((3,), step), rtol=0, atol=0.02
+    )
+
+
+def test_a_shift_is_one_factor_on_a_formant(talkers: heard.Talkers) -> None:
+    episode = talkers.episode("m03")
+    assert len(episode.inputs[0]) == 7 * (GROUPS["m"] - 1)
+    moved = talkers.shifted(episode.inputs, episode.residuals)
+    difference = (episode.inputs - moved)[0, 0] * talkers._deviation
+    torch.testing.assert_close(
+        difference, (episode.residuals[0] * talkers.unit).repeat(4), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_episodes_are_of_one_group(talkers: heard.Talkers) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = talkers.episodes(3, 5, generator)
+    assert drawn.shots.shape == (3, 7, 12) and drawn.inputs.shape == (3, 5, 12)
+    assert all(sorted(labels) == list(range(7)) for labels in drawn.labels.tolist())
+    known = talkers.learned_from().inputs
+    for shots, inputs in zip(drawn.shots, drawn.inputs):
+        assert all(any(torch.equal(row, k) for k in known) for row in (*shots, *inputs))
+        assert not any(torch.equal(row, shot) for row in inputs for shot in shots)
+
+
+def small(**changes: object) -> object:
+    return dataclasses.replace(
+        script.MACHINES["circuit"], steps=2, steps_on_unit=2, layers=2, **changes
+    )
+
+
+def test_steps_of_the_controller_are_gradient_steps(talkers: heard.Talkers) -> None:
+    machine = small(inner=2)
+    controller = script.Experiment(machine, talkers, 0).controller(2).double()
+    both = talkers.episodes(2, 5, torch.Generator().manual_seed(0))
+    episodes = heard.Episodes(*(v.double() if v.is_floating_point() else v for v in both))
+    found = controller.shift(episodes)
+    for index in range(2):  # each for itself, by plain autograd
+        one = heard.Episodes(*(value[index : index + 1] for value in episodes))
+        shift = controller.trust * one.residuals
+        for rate in controller.rates:
+            logits = controller.logits(one.shots, shift).flatten(0, 1)
+            loss = torch.nn.functional.cross_entropy(logits, one.labels.flatten())
+            (grad,) = torch.autograd.grad(loss, shift, create_graph=True)
+            shift = shift - rate * grad
+        torch.testing.assert_close(found[index], shift[0], rtol=1e-7, atol=1e-9)
+    # The outer gradient of a rate and of the trust, through both steps, by central differences.
+    weights = torch.randn(2, 3, generator=torch.Generator().manual_seed(1)).double()
+    for name in ("rates", "trust"):
+        parameter = getattr(controller, name)
+        (exact,) = torch.autograd.grad((controller.shift(episodes) * weights).sum(), parameter)
+        flat, step, ends = parameter.data.view(-1), 1e-4, []
+        for sign in (1, -1):
+            flat[0] += sign * step
+            ends.append(float((controller.shift(episodes) * weights).sum().detach()))
+            flat[0] -= sign * step
+        assert float(exact.view(-1)[0]) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-4)
+
+
+@pytest.mark.parametrize("system", ["circuit", "shg"])
+def test_it_runs(talkers: heard.Talkers, system: str) -> None:
+    machine = dataclasses.replace(
+        script.MACHINES[system], steps=3, steps_on_unit=1, layers=2, inner=1
+    )
+    experiment = script.Experiment(machine, talkers, 1)
+    found = experiment.judge(0)
+    assert set(script.SHIFTED) | {"not adapted", "not adapted, then fine-tuned"} < set(found)
+    assert all(0 <= value <= 1 for value in found.values())
+    shifted = "linear classifier, mean shift of log formants"
+    assert found[shifted] > 0.95 > found["linear classifier"]  # as the table was made
+
+
+def test_calls_are_as_stated(talkers: heard.Talkers) -> None:
+    machine = script.MACHINES["circuit"]
+    controller = script.Experiment(machine, talkers, 0).controller(machine.inner)
+    pats = script.Experiment(machine, talkers, 0).layers(controller.net, 0)
+    with script.run_on(controller, *pats):
+        controller.shift(talkers.episode("m01"))
+    head = script.head("circuit", talkers, (0,))
+    assert sum(pat.device.calls for pat in pats) == head["device_calls"] <= script.CALLS
+
+
+def test_names_of_the_files() -> None:
+    names = [script.name(system, n) for system in ("shg", "circuit") for n in (7, 12)]
+    assert names[0] == "vowels-new-talker" and len(set(names)) == 4
+    assert (RESULTS / "vowels-new-talker.md").exists()

@@ -1,6 +1,6 @@
 """Vowels of men, learned from women, boys and girls and one labelled vowel of each kind of one man.
 
-Run as ``python docs/results/vowels_new_talker.py shg --vowels 7 VOWELS`` (or ``circuit``, or 12)
+Run as ``python docs/results/vowels_new_talker.py shg VOWELS --vowels 7`` (or ``circuit``, or 12)
 with the folder of ``vowdata.dat``: ``vowels-new-talker.json`` and, for the others, the same with
 ``-circuit`` and ``-12``. A network on a unit with its controller is meta-learned on talkers of the
 known groups; then a man gives one vowel of each class, and other men are judged. ``--new w`` takes
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import _talker_page
 import torch
 import tyro
 from _controller import Controller, accuracy, fine_tune, fit
@@ -170,7 +171,7 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
     listed = " ".join(map(str, seeds))
     return {
         "experiment": name(system, classes),
-        "command": f"python docs/results/vowels_new_talker.py {system} --vowels {classes} VOWELS "
+        "command": f"python docs/results/vowels_new_talker.py {system} VOWELS --vowels {classes} "
         f"--seed {listed}",
         "metric": f"accuracy of {classes} vowels of other men, after one labelled vowel of each "
         f"kind of one man ({calls} device calls), mean of {DRAWS} men",
@@ -218,6 +219,8 @@ def main(
             continue
         for draw in range(DRAWS):
             stored.run(number, draw, functools.partial(experiment.judge, draw))
+    if new == "m":
+        _talker_page.tell()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,12 +44,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def talkers(root: Path) -> heard.Talkers:
+def talkers(root: Path) -> Any:
     torch.set_default_dtype(torch.float32)  # what a script has; the laboratory puts it back
     return heard.Talkers(root, 7, known="wbg", new="m", verify=False)
 
 
-def test_men_are_not_learned_from(talkers: heard.Talkers) -> None:
+def test_men_are_not_learned_from(talkers: Any) -> None:
     known = talkers.learned_from()
     assert len(known) == 7 * (GROUPS["w"] + GROUPS["b"] + GROUPS["g"])
     assert abs(float(known.inputs.mean())) < 1e-5
@@ -59,7 +61,7 @@ def test_men_are_not_learned_from(talkers: heard.Talkers) -> None:
     )
 
 
-def test_a_shift_is_one_factor_on_a_formant(talkers: heard.Talkers) -> None:
+def test_a_shift_is_one_factor_on_a_formant(talkers: Any) -> None:
     episode = talkers.episode("m03")
     assert len(episode.inputs[0]) == 7 * (GROUPS["m"] - 1)
     moved = talkers.shifted(episode.inputs, episode.residuals)
@@ -69,7 +71,7 @@ def test_a_shift_is_one_factor_on_a_formant(talkers: heard.Talkers) -> None:
     )
 
 
-def test_episodes_are_of_one_group(talkers: heard.Talkers) -> None:
+def test_episodes_are_of_one_group(talkers: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     drawn = talkers.episodes(3, 5, generator)
     assert drawn.shots.shape == (3, 7, 12) and drawn.inputs.shape == (3, 5, 12)
@@ -80,13 +82,13 @@ def test_episodes_are_of_one_group(talkers: heard.Talkers) -> None:
         assert not any(torch.equal(row, shot) for row in inputs for shot in shots)
 
 
-def small(**changes: object) -> object:
+def small(**changes: Any) -> Any:
     return dataclasses.replace(
         script.MACHINES["circuit"], steps=2, steps_on_unit=2, layers=2, **changes
     )
 
 
-def test_steps_of_the_controller_are_gradient_steps(talkers: heard.Talkers) -> None:
+def test_steps_of_the_controller_are_gradient_steps(talkers: Any) -> None:
     machine = small(inner=2)
     controller = script.Experiment(machine, talkers, 0).controller(2).double()
     both = talkers.episodes(2, 5, torch.Generator().manual_seed(0))
@@ -115,7 +117,7 @@ def test_steps_of_the_controller_are_gradient_steps(talkers: heard.Talkers) -> N
 
 
 @pytest.mark.parametrize("system", ["circuit", "shg"])
-def test_it_runs(talkers: heard.Talkers, system: str) -> None:
+def test_it_runs(talkers: Any, system: str) -> None:
     machine = dataclasses.replace(
         script.MACHINES[system], steps=3, steps_on_unit=1, layers=2, inner=1
     )
@@ -127,7 +129,7 @@ def test_it_runs(talkers: heard.Talkers, system: str) -> None:
     assert found[shifted] > 0.95 > found["linear classifier"]  # as the table was made
 
 
-def test_calls_are_as_stated(talkers: heard.Talkers) -> None:
+def test_calls_are_as_stated(talkers: Any) -> None:
     machine = script.MACHINES["circuit"]
     controller = script.Experiment(machine, talkers, 0).controller(machine.inner)
     pats = script.Experiment(machine, talkers, 0).layers(controller.net, 0)
@@ -141,3 +143,25 @@ def test_names_of_the_files() -> None:
     names = [script.name(system, n) for system in ("shg", "circuit") for n in (7, 12)]
     assert names[0] == "vowels-new-talker" and len(set(names)) == 4
     assert (RESULTS / "vowels-new-talker.md").exists()
+
+
+def test_the_table_says_what_is_stored(tmp_path: Path) -> None:
+    page = result_script("_talker_page")
+    (tmp_path / f"{page.NAME}.md").write_text("before\n<!-- table -->\nold\n<!-- end -->\nafter\n")
+    runs = [{"accuracy": {"meta-learned": a, page.PEER: 0.9}} for a in (0.95, 0.85, 0.97, 0.96)]
+    stored = {
+        "mean": 0.9325,
+        "interval": 0.02,
+        "baselines": {page.PEER: 0.9},
+        "device_calls": 42,
+        "seeds": [0, 1],
+        "runs": runs,
+    }
+    for name in (page.NAME, f"{page.NAME}-12-circuit"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(stored))
+    page.tell(tmp_path)
+    text = (tmp_path / f"{page.NAME}.md").read_text()
+    assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
+    assert "old" not in text and "| **meta-learned** | **93.2 ± 2.0** | **93.2 ± 2.0** |" in text
+    assert f"| {page.PEER} | 90.0 | 90.0 |" in text and "| 3 of 4 | 3 of 4 |" in text
+    assert "| 96: NOT reached | 92: reached |" in text and "| 2 × 2 | 2 × 2 |" in text

@@ -21,7 +21,12 @@ from metaphys.training._statistics import Estimate, difference, methods
 
 HERE = Path(__file__).parent
 NAME = "recalibration-digits"
-RIVALS = ("in silico + fine-tuning", "population start", "population start + fine-tuning")
+RIVALS = (
+    "in silico + fine-tuning",
+    "sharpness-aware + fine-tuning",
+    "population start",
+    "population start + fine-tuning",
+)
 
 
 def _points(estimate: Estimate) -> str:

@@ -13,9 +13,10 @@ from metaphys._runs import Progress, RunDirectory
 from metaphys.training import _outer
 from metaphys.training._config import Config
 from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, linear_accuracy, sweep
+from metaphys.training._loop import Loop, begin, selecting
 from metaphys.training._model import learned_recipe, save_model
-from metaphys.training._outer import Loop
 from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, build
+from metaphys.training._results import SWEEPS
 
 NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 0.5, 2e-2
 """Step sizes of training in silico, of the rival start, and of the start of meta-learning.
@@ -23,6 +24,9 @@ NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 0.5, 2e-2
 The first is the best for the nominal model, which is all that training in silico can see; the
 second is the best of a sweep on validation units (docs/results/recalibration-digits.md).
 """
+
+SHARP_LR, RADIUS = 6e-2, 3.0
+"""Step size and radius of sharpness-aware training, the best of a sweep there too."""
 
 VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
 
@@ -79,50 +83,56 @@ class Experiment:
         steps = config.population_steps + config.meta_steps
         nominal = self.outer(
             "in silico",
-            _outer.begin(problem.initial, config.nominal_steps),
+            begin(problem.initial, config.nominal_steps),
             _outer.nominal_step(problem, config.nominal_steps, NOMINAL_LR),
+            config.nominal_steps,
+        )
+        sharp = self.outer(
+            "sharpness-aware",
+            begin(problem.initial, config.nominal_steps),
+            _outer.nominal_step(problem, config.nominal_steps, SHARP_LR, RADIUS),
             config.nominal_steps,
         )
         rival = self.outer(
             "population start",
-            _outer.begin(problem.initial, steps),
-            _outer.selecting(
+            begin(problem.initial, steps),
+            selecting(
                 _outer.population_step(problem, "rival", steps, RIVAL_LR), self._score, steps
             ),
             steps,
         )
         warm = self.outer(
             "warm start",
-            _outer.begin(problem.initial, config.population_steps),
+            begin(problem.initial, config.population_steps),
             _outer.population_step(problem, "warm", config.population_steps, WARM_LR),
             config.population_steps,
         )
         meta = self.outer(
             "meta-learning",
             _outer.begin_meta(warm, config.adapt_steps, config.meta_steps),
-            _outer.selecting(
-                _outer.meta_step(problem, config.meta_steps), self._score, config.meta_steps
-            ),
+            selecting(_outer.meta_step(problem, config.meta_steps), self._score, config.meta_steps),
             config.meta_steps,
         )
         own = {n: v.expand(len(self.units), *v.shape).clone() for n, v in nominal.items()}
         full = self.outer(
             "full training",
-            _outer.begin(own, config.full_steps),
+            begin(own, config.full_steps),
             _outer.full_step(problem, self.units, config.full_steps),
             config.full_steps,
         )
-        return {"nominal": nominal, "rival": rival, "meta": meta, "full": full}
+        rivals = {"in silico": nominal, "sharpness-aware": sharp, "population start": rival}
+        return {"rivals": rivals, "meta": meta, "full": full}
 
     def compare(self, starts: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """The rows of ``metrics.csv``, and how the rivals were tuned."""
         problem, config = self.problem, self.config
         test = problem.data.test
-        tuned, sweeps = {}, {}
-        with self._timed("sweeps"), self.progress.phase("tuning the rivals", 2) as advance:
-            for done, (name, start) in enumerate(
-                {"in silico": starts["nominal"], "population start": starts["rival"]}.items(), 1
-            ):
+        rivals, tuned, sweeps = starts["rivals"], {}, {}
+        with (
+            self._timed("sweeps"),
+            self.progress.phase("tuning the rivals", len(rivals)) as advance,
+        ):
+            for done, (name, start) in enumerate(rivals.items(), 1):
                 tuned[name], tried = sweep(problem, start, VALIDATION, self.grid)
                 sweeps[name] = {"chosen": tuned[name].name, "sweep": tried}
                 advance(done)
@@ -131,11 +141,11 @@ class Experiment:
             return judge(problem, self.units, start, test, recipe=recipe, own=own)
 
         learned = starts["meta"]
-        verdicts = {
-            "in silico": on_units(starts["nominal"]),
-            "in silico + fine-tuning": on_units(starts["nominal"], tuned["in silico"]),
-            "population start": on_units(starts["rival"]),
-            "population start + fine-tuning": on_units(starts["rival"], tuned["population start"]),
+        verdicts = {}
+        for name, start in rivals.items():
+            verdicts[name] = on_units(start)
+            verdicts[f"{name} + fine-tuning"] = on_units(start, tuned[name])
+        verdicts |= {
             "meta-learned start, not adapted": on_units(learned["start"]),
             "meta-learned": on_units(learned["start"], learned_recipe(learned)),
             "full training": on_units(starts["full"], own=True),
@@ -207,11 +217,7 @@ def meta_train(
     save_model(run.path / "model.safetensors", config, starts["meta"])
     rows, sweeps = experiment.compare(starts)
     run.write_json("curves.json", experiment.curves)
-    summary = {
-        "fine_tuning": sweeps["in silico"],
-        "population_fine_tuning": sweeps["population start"],
-        "seconds": experiment.seconds,
-    }
-    run.write_json("summary.json", summary)
+    tuned = {entry: sweeps[start] for entry, start in SWEEPS.items()}
+    run.write_json("summary.json", {**tuned, "seconds": experiment.seconds})
     run.write_metrics(rows)
     return rows

@@ -2,89 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import optree
 import torch
 from torch import Tensor
 
 import metaphys
-from metaphys._errors import check
 from metaphys.training._adaptation import adapt, cross_entropy, squared_error
+from metaphys.training._loop import Loop, begin, check_finite, descend
 from metaphys.training._problem import Params, Problem, draw_samples, draw_units
 
 BATCH = 32
 """Samples of a unit in one step of training without an inner loop."""
 
 
-class Loop(NamedTuple):
-    """The state of an outer loop.
-
-    Attributes:
-        learned: what is learned.
-        optimizer: the optimizer's state.
-        losses: one for each step, NaN for those to come.
-        best: what was learned when the score on validation units was highest.
-        score: that score; below zero before the first.
-    """
-
-    learned: Any
-    optimizer: Any
-    losses: Tensor
-    best: Any
-    score: Tensor
-
-
-def begin(learned: Any, steps: int) -> Loop:
-    """The state before the first of ``steps`` steps."""
-    losses = torch.full((max(steps, 1),), math.nan)
-    return Loop(learned, metaphys.adam().init(learned), losses, learned, torch.tensor(-1.0))
-
-
-def descend(loop: Loop, index: int, steps: int, loss: Tensor, grads: Any, lr: Any) -> Loop:
-    """One Adam step with a cosine schedule; ``lr`` is a number or a tree like ``learned``."""
-    fade = (1 + math.cos(math.pi * index / steps)) / 2
-    rule = metaphys.adam(lr=optree.tree_map(lambda rate: fade * rate, lr))
-    updates, state = rule.update(grads, loop.optimizer, loop.learned)
-    learned = metaphys.apply_updates(loop.learned, updates, inplace=False)
-    losses = loop.losses.clone()
-    losses[index] = loss.detach()
-    return loop._replace(learned=learned, optimizer=state, losses=losses)
-
-
-def selecting(
-    step: Callable[[Loop, int], Loop], score: Callable[[Any], float], steps: int, every: int = 50
+def nominal_step(
+    problem: Problem, steps: int, lr: float, radius: float = 0.0
 ) -> Callable[[Loop, int], Loop]:
-    """``step``, and every so often a look at the validation units, to keep what was best there.
+    """Training on the nominal model: no unit is called.
 
-    Outer losses are noisy and not always falling; every method that may call units while it learns
-    gets the same chance to stop early.
+    With a ``radius`` ρ > 0 it is sharpness-aware (Foret et al., arXiv 2010.01412; of physical
+    networks arXiv 2411.12352): the gradient is that at p + ρ g / |g|, the worst point near by.
     """
-
-    def selected(loop: Loop, index: int) -> Loop:
-        loop = step(loop, index)
-        if (index + 1) % every and index + 1 != steps:
-            return loop
-        reached = torch.tensor(score(loop.learned))
-        return loop._replace(best=loop.learned, score=reached) if reached > loop.score else loop
-
-    return selected
-
-
-def nominal_step(problem: Problem, steps: int, lr: float) -> Callable[[Loop, int], Loop]:
-    """Training on the nominal model: no unit is called."""
     config = problem.config
 
     def step(loop: Loop, index: int) -> Loop:
         inputs, targets = draw_samples(
             problem.data.train, 1, 2 * BATCH, config.seed, "nominal", index
         )
-        loss, grads = _value_and_grad(
-            lambda params: cross_entropy(problem.apply(params, inputs[0]), targets[0]),
-            loop.learned,
-        )
+
+        def loss_of(params: Params) -> Tensor:
+            return cross_entropy(problem.apply(params, inputs[0]), targets[0])
+
+        loss, grads = _value_and_grad(loss_of, loop.learned)
+        if radius:
+            far = radius / (_norm(grads) + 1e-12)
+            worst = {name: value + far * grads[name] for name, value in loop.learned.items()}
+            _, grads = _value_and_grad(loss_of, worst)
         return descend(loop, index, steps, loss, grads, lr)
 
     return step
@@ -194,21 +150,11 @@ def _value_and_grad(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor,
     return value, grads
 
 
-def check_finite(value: Tensor) -> None:
-    """Refuse to go on from a loss that is not finite."""
-    check(
-        bool(torch.isfinite(value)),
-        "loss",
-        expected="finite in every outer step",
-        got=float(value),
-        remedy="Lower the outer step size; the run's last state is stored.",
-        error=FloatingPointError,
-    )
-
-
 def _clipped(grads: dict[str, Params], limit: float) -> dict[str, Params]:
     """``grads`` scaled to a norm of at most ``limit``: one bad unit cannot undo the start."""
-    parts = [g.square().sum() for each in grads.values() for g in each.values()]
-    norm = torch.stack(parts).sum().sqrt()
-    factor = (limit / (norm + 1e-12)).clamp(max=1.0)
+    factor = (limit / (_norm(grads) + 1e-12)).clamp(max=1.0)
     return {kind: {n: factor * g for n, g in each.items()} for kind, each in grads.items()}
+
+
+def _norm(grads: Any) -> Tensor:
+    return torch.stack([g.square().sum() for g in optree.tree_leaves(grads)]).sum().sqrt()

@@ -16,7 +16,11 @@ from metaphys.training._statistics import Method, methods
 ALIKE = ("seed", "threads", "data_root")
 """Options that do not make another experiment."""
 
-SWEEPS = {"fine_tuning": "in silico", "population_fine_tuning": "population start"}
+SWEEPS = {
+    "fine_tuning": "in silico",
+    "sharpness_aware_fine_tuning": "sharpness-aware",
+    "population_fine_tuning": "population start",
+}
 """Entries of ``summary.json``, and the start that each was tuned for."""
 
 

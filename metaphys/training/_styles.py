@@ -7,6 +7,8 @@ STYLES = {
     "linear classifier": ("#707070", "_"),
     "in silico": ("#56B4E9", "o"),
     "in silico + fine-tuning": ("#0072B2", "s"),
+    "sharpness-aware": ("#A98BD6", "X"),
+    "sharpness-aware + fine-tuning": ("#5B3A94", "p"),
     "population start": ("#E69F00", "^"),
     "population start + fine-tuning": ("#8C6100", "v"),
     "meta-learned start, not adapted": ("#CC79A7", "D"),

@@ -13,6 +13,8 @@ METHODS = {
     "linear classifier": (0.95, 0),
     "in silico": (0.50, 0),
     "in silico + fine-tuning": (0.55, 250),
+    "sharpness-aware": (0.76, 0),
+    "sharpness-aware + fine-tuning": (0.78, 250),
     "population start": (0.80, 0),
     "population start + fine-tuning": (0.82, 250),
     "meta-learned start, not adapted": (0.70, 0),

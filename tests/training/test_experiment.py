@@ -31,7 +31,8 @@ from metaphys.training import (
     squared_error,
 )
 from metaphys.training._judge import fine_tuning, judge
-from metaphys.training._outer import begin_meta, learned_rules
+from metaphys.training._loop import begin
+from metaphys.training._outer import BATCH, begin_meta, learned_rules, nominal_step
 from metaphys.training._problem import draw_samples
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
@@ -174,6 +175,25 @@ def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
     torch.testing.assert_close(difference, torch.as_tensor(expected), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("radius", [0.0, 0.7])
+def test_sharpness_aware_training_takes_the_gradient_at_the_worst_point(radius: float) -> None:
+    problem = build(TINY)
+    x, y = draw_samples(problem.data.train, 1, 2 * BATCH, TINY.seed, "nominal", 0)
+    at = {name: value.clone().requires_grad_() for name, value in problem.initial.items()}
+
+    def gradient(params: dict[str, Tensor]) -> list[Tensor]:
+        loss = torch.nn.functional.cross_entropy(problem.apply(params, x[0]), y[0])
+        return list(torch.autograd.grad(loss, list(params.values())))
+
+    here = gradient(at)
+    norm = torch.cat([g.flatten() for g in here]).norm()
+    worst = [(p.detach() + radius * g / norm).requires_grad_() for p, g in zip(at.values(), here)]
+    there = gradient(dict(zip(at, worst)))
+    found = nominal_step(problem, 3, 0.01, radius)(begin(problem.initial, 3), 0).optimizer
+    torch.testing.assert_close(list(found.mu), [0.1 * g for g in there])
+    assert radius == 0 or not torch.allclose(there[0], here[0], rtol=0.05)
+
+
 def test_learned_rates_are_exponentials_by_step() -> None:
     rates = {"w": torch.tensor([[0.0], [1.0]])}
     assert float(learned_rules(rates)(1).hyper["lr"]["w"]) == pytest.approx(2.718281828)
@@ -197,6 +217,8 @@ def test_a_run_leaves_all_its_files_and_every_method(tmp_path: Path) -> None:
         "linear classifier",
         "in silico",
         "in silico + fine-tuning",
+        "sharpness-aware",
+        "sharpness-aware + fine-tuning",
         "population start",
         "population start + fine-tuning",
         "meta-learned start, not adapted",

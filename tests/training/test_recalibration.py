@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 
 from metaphys._runs import RunDirectory, Silent
 from metaphys.physics import Device, OscillatorArray, OscillatorUnknowns, SimulatedDevice
-from metaphys.training._outer import begin
+from metaphys.training._loop import begin
 from metaphys.training.recalibration import (
     Measurement,
     Prior,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from metaphys.training._adaptation import cross_entropy
-from metaphys.training._outer import Loop, begin, check_finite, descend
+from metaphys.training._loop import Loop, begin, check_finite, descend
 from metaphys.training._problem import Params, generator
 from metaphys.training.recalibration._prior import Prior
 from metaphys.training.recalibration._setting import Correction, Setting, Unit

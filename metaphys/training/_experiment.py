@@ -25,7 +25,7 @@ The first is the best for the nominal model, which is all that training in silic
 second is the best of a sweep on validation units (docs/results/recalibration-digits.md).
 """
 
-SHARP_LR, RADIUS = 6e-2, 3.0
+SHARP_LR, RADIUS = 0.1, 4.0
 """Step size and radius of sharpness-aware training, the best of a sweep there too."""
 
 VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)

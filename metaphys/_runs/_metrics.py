@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
 """The columns of its ``metrics.csv``."""
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str, Any]]:
     """The rows of a ``metrics.csv``, with numbers as numbers.
+
+    Args:
+        path: the file.
+        columns: that it has to have; all but ``method`` and ``accuracy`` hold integers.
 
     Raises:
         FileNotFoundError: there is none.
@@ -39,15 +44,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         )
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
-        missing = set(METRICS) - set(reader.fieldnames or ())
-        check(not missing, "metrics.csv", expected=f"with the columns {METRICS}", got=path)
-        return [_numbers(row, path, line) for line, row in enumerate(reader, start=2)]
+        missing = set(columns) - set(reader.fieldnames or ())
+        check(not missing, "metrics.csv", expected=f"with the columns {columns}", got=path)
+        return [_numbers(row, columns, path, line) for line, row in enumerate(reader, start=2)]
 
 
-def _numbers(row: dict[str, str], path: Path, line: int) -> dict[str, Any]:
+def _numbers(row: dict[str, str], columns: Sequence[str], path: Path, line: int) -> dict[str, Any]:
+    kinds = {"method": str, "accuracy": float}
     try:
-        whole = {name: int(row[name]) for name in ("seed", "unit", "labels", "device_calls")}
-        return {"method": row["method"], **whole, "accuracy": float(row["accuracy"])}
+        return {name: kinds.get(name, int)(row[name]) for name in columns}
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`metrics.csv` has no number where one is expected: {path}, line {line}: {error}."

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from metaphys.cli._base import Command, Flag, OptionalPath, RunCommand, Unchecked
+from metaphys.cli._drift import Drift
 from metaphys.cli._recalibrate import Recalibrate
 from metaphys.cli._train import Train
 from metaphys.rl import Config as RLConfig
@@ -111,11 +112,13 @@ class Report(Command):
     def run(self) -> None:
         """Write it, and say where it is."""
         from metaphys.training import _report
+        from metaphys.training._command import command_of
+        from metaphys.training.drifting import _report as _drift_report
         from metaphys.training.unit import _report as _unit_report
-        from metaphys.training.unit._results import is_training
 
-        write = _unit_report if is_training(self.run_dirs) else _report
-        print(f"report: {write.write_report(self.run_dirs, self.output)}")
+        writers = {"meta-train": _report, "train": _unit_report, "drift": _drift_report}
+        write = writers[command_of(self.run_dirs)].write_report
+        print(f"report: {write(self.run_dirs, self.output)}")
 
 
 class RLOptions(Unchecked, RLConfig):
@@ -197,6 +200,7 @@ COMMANDS = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Recalibrate, tyro.conf.subcommand("recalibrate")]
+    | Annotated[Drift, tyro.conf.subcommand("drift")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[RL, tyro.conf.subcommand("rl")]
     | Annotated[Characterize, tyro.conf.subcommand("characterize")]

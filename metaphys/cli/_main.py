@@ -10,7 +10,7 @@ from metaphys.cli._failures import device_failed, explain, installed_or_refuse
 from metaphys.cli._signals import Terminated, signals
 
 DEBUG = "METAPHYS_DEBUG"
-RESUMABLE = {"meta-train", "train", "recalibrate", "rl"}
+RESUMABLE = {"meta-train", "train", "recalibrate", "drift", "rl"}
 USER_ERROR = 2
 PIPE_CLOSED = 141
 

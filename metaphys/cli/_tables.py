@@ -10,6 +10,8 @@ from rich.table import Table
 
 from metaphys.training._findings import META, QUICK, headline, percent
 from metaphys.training._statistics import Method, methods
+from metaphys.training.drifting import DriftConfig
+from metaphys.training.drifting._courses import cost, courses
 
 
 def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
@@ -52,6 +54,23 @@ def print_training(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
     console = Console(highlight=False)
     console.print(table)
     if quick:
+        console.print(f"\n{QUICK}", markup=False)
+
+
+def print_courses(rows: Sequence[Mapping[str, Any]], config: DriftConfig) -> None:
+    """Every method over time: what was kept, and what an interval cost."""
+    names = ("kept", "worst interval", "worst unit", "fresh")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", no_wrap=True)
+    for name in (*names, "labels", "calls"):
+        table.add_column(name, justify="right")
+    for index, course in enumerate(courses(rows)):
+        of, costs = course.summary(), cost(course.method, config)
+        shown = [f"{100 * of[name]:.1f} %" for name in names] + [f"{each:,}" for each in costs]
+        table.add_row(course.method, *shown, style=None if index else "bold")
+    console = Console(highlight=False)
+    console.print(table)
+    if config.short:
         console.print(f"\n{QUICK}", markup=False)
 
 

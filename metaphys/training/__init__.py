@@ -6,11 +6,13 @@ from metaphys.training._config import Config
 from metaphys.training._experiment import meta_train
 from metaphys.training._model import adapt_unit, load_model, save_model
 from metaphys.training._problem import Problem, build
+from metaphys.training.drifting import DriftConfig, drift
 from metaphys.training.recalibration import RecalibrationConfig, recalibrate
 from metaphys.training.unit import TrainConfig, load_network, train
 
 __all__ = [
     "Config",
+    "DriftConfig",
     "Problem",
     "Progress",
     "RecalibrationConfig",
@@ -20,6 +22,7 @@ __all__ = [
     "adapt_unit",
     "build",
     "cross_entropy",
+    "drift",
     "load_model",
     "load_network",
     "meta_train",

@@ -166,6 +166,22 @@ def from_plain(kind: type[Options], values: Any) -> Options:
         raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}.") from error
 
 
+def alike(kind: type[Options], other: Any, shared: str, **own: Any) -> Options:
+    """The configuration of another kind of experiment that has some options in common.
+
+    Args:
+        kind: of the configuration that is made.
+        other: the one that is there.
+        shared: names of what is taken from it.
+        own: what is not.
+
+    Example:
+        >>> alike(Config, Config(pool=4, seed=3), "pool data", noise=0.5).pool
+        4
+    """
+    return kind(**{name: getattr(other, name) for name in shared.split()}, **own)
+
+
 def saved_config(kind: type[Options], metadata: Mapping[str, str], checkpoint: Path) -> Options:
     """The configuration that a checkpoint belongs to.
 

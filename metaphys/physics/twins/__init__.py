@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from metaphys.physics.twins._calibrate import Calibration, Combination, calibrate
 from metaphys.physics.twins._corrected import Corrected
-from metaphys.physics.twins._filter import Belief, DriftFilter, learn_walk
+from metaphys.physics.twins._filter import DriftFilter
+from metaphys.physics.twins._filter_update import Belief
 from metaphys.physics.twins._fit import FittedTwin, fit_pairs, fit_twin, random_drives
+from metaphys.physics.twins._learned_walk import learn_walk
 from metaphys.physics.twins._methods import Calibrate, LearnCorrection, LearnNetwork, Method
 from metaphys.physics.twins._network import NetworkTwin
 from metaphys.physics.twins._nrmse import nrmse

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, final
+from collections.abc import Mapping
+from typing import Any, final
 
 import optree
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from metaphys._errors import check
 from metaphys.physics._system import System
 from metaphys.physics.twins._fields import Fields, Prior
-from metaphys.physics.twins._levenberg import FLOOR
-
-
-class Belief(NamedTuple):
-    """What is thought of units: Gaussians over their scores, in deviations of the prior.
-
-    Attributes:
-        mean: (*units, p), float64.
-        covariance: (*units, p, p).
-    """
-
-    mean: Tensor
-    covariance: Tensor
+from metaphys.physics.twins._filter_update import Belief, Update
 
 
 @final
@@ -131,125 +117,7 @@ class DriftFilter:
         bad = "values that are not"
         check(bool(readouts.isfinite().all()), "readouts", expected="finite", got=bad)
         held: Any = optree.tree_map(lambda control: control.detach().double(), controls)
-        found = _Update(self, drives.detach().double(), readouts.detach().double(), held)
+        known = drives.detach().double(), readouts.detach().double()
+        found = Update(self._fields, self.belief, *known, held, self.noise)
         with torch.no_grad():
             self.belief = found.run(steps)
-
-
-class _Update:
-    """One update: from a belief and readouts to the next belief."""
-
-    def __init__(self, follow: DriftFilter, drives: Tensor, readouts: Tensor, held: Any) -> None:
-        self.fields, self.units = follow._fields, len(follow.units)
-        self.drives, self.held, self.target = drives, held, self._flat(readouts)
-        self.mean, covariance = follow.belief
-        self.precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
-        rms = self.target.square().mean(-1).sqrt()
-        self.least = FLOOR * rms + torch.finfo(rms.dtype).tiny
-        self.noise = None if follow.noise is None else torch.full_like(rms, follow.noise)
-
-    def _flat(self, readouts: Tensor) -> Tensor:
-        return readouts.flatten(self.units)
-
-    def _model(self, z: Tensor) -> Tensor:
-        return self._flat(self.fields.system(z)(self.drives, self.held))
-
-    def _linearised(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Readouts (*units, n) and their derivatives (*units, n, p)."""
-        basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-
-        def along(direction: Tensor) -> Tensor:
-            return jvp(self._model, (z,), (direction.expand_as(z),))[1]
-
-        return self._model(z), vmap(along)(basis).movedim(0, -1)
-
-    def _cost(self, z: Tensor, residual: Tensor, sigma: Tensor) -> Tensor:
-        away = (z - self.mean).unsqueeze(-1)
-        prior = (away.mT @ self.precision @ away).squeeze(-1).squeeze(-1)
-        cost = (residual / sigma.unsqueeze(-1)).square().sum(-1) + prior
-        return torch.where(cost.isfinite(), cost, torch.inf)  # outside of the model's domain
-
-    def run(self, steps: int) -> Belief:
-        z, covariance = self.mean, None
-        for _ in range(steps):
-            readout, jacobian = self._linearised(z)
-            residual = self.target - readout
-            # Before the noise is known, all that is not explained yet counts as noise.
-            rms = residual.square().mean(-1).sqrt()
-            sigma = torch.maximum(rms, self.least) if self.noise is None else self.noise
-            normal = self._normal(jacobian, sigma)
-            slope = jacobian.mT @ (residual / sigma.square().unsqueeze(-1)).unsqueeze(-1)
-            slope = slope - self.precision @ (z - self.mean).unsqueeze(-1)
-            factor = torch.linalg.cholesky(normal)
-            z = self._descended(z, torch.cholesky_solve(slope, factor).squeeze(-1), residual, sigma)
-            covariance = torch.cholesky_inverse(factor)
-        assert covariance is not None
-        if self.noise is None:
-            # By what is left in the end, after the parameters that were fitted (MacKay's γ).
-            covariance = self._known(z, jacobian, covariance, sigma)
-        return Belief(z, covariance)
-
-    def _normal(self, jacobian: Tensor, sigma: Tensor) -> Tensor:
-        return jacobian.mT @ jacobian / sigma.square()[..., None, None] + self.precision
-
-    def _descended(self, z: Tensor, step: Tensor, residual: Tensor, sigma: Tensor) -> Tensor:
-        """Z + step, halved for each unit until it descends; z where it never does."""
-        before, found = self._cost(z, residual, sigma), z
-        left = torch.ones_like(before, dtype=torch.bool)
-        for halvings in range(8):
-            there = z + step / 2**halvings
-            lower = self._cost(there, self.target - self._model(there), sigma) < before
-            found = torch.where((left & lower).unsqueeze(-1), there, found)
-            left = left & ~lower
-            if not left.any():
-                break
-        return found
-
-    def _known(self, z: Tensor, jacobian: Tensor, covariance: Tensor, sigma: Tensor) -> Tensor:
-        residual = self.target - self._model(z)
-        kept = (covariance @ self.precision).diagonal(dim1=-2, dim2=-1).sum(-1)
-        free = (residual.shape[-1] - (z.shape[-1] - kept)).clamp_min(1.0)
-        sigma = torch.maximum((residual.square().sum(-1) / free).sqrt(), self.least)
-        return torch.cholesky_inverse(torch.linalg.cholesky(self._normal(jacobian, sigma)))
-
-
-def learn_walk(system: System, prior: Prior, followed: Sequence[Belief]) -> dict[str, Tensor]:
-    r"""The walk that explains what a filter believed of some units, interval after interval.
-
-    .. math:: \text{walk}^2 = \langle (\mu_t - \mu_{t-1})^2 + P_t - P_{t-1} \rangle
-
-    over intervals and units, with the means and variances after each update: a filter's mean moves
-    by the variance that it was given minus that which is left. Where the filter ran with another
-    walk than is found, run it with that and ask again.
-
-    Source: R. K. Mehra, IEEE Trans. Autom. Control 15, 175 (1970): noise from innovations.
-
-    Args:
-        system: the nominal system.
-        prior: that of the filter.
-        followed: :attr:`DriftFilter.belief` after every update.
-
-    Returns:
-        By field, standard deviations of the walk, as :class:`DriftFilter` takes them.
-
-    Raises:
-        ValueError: fewer than two beliefs.
-
-    Example:
-        >>> from metaphys.physics import Circuit
-        >>> prior, known = {"temperature": torch.tensor(20.0)}, torch.zeros(1, 1)
-        >>> found = learn_walk(
-        ...     Circuit(), prior, [Belief(torch.tensor([z]), known) for z in (0.0, 0.1, 0.2, 0.1)]
-        ... )
-        >>> round(float(found["temperature"]), 6)
-        2.0
-    """
-    check(len(followed) >= 2, "followed", expected="two beliefs or more", got=len(followed))
-    size = followed[0].mean.shape[-1]
-    changes = [
-        (after.mean - before.mean).square()
-        + (after.covariance - before.covariance).diagonal(dim1=-2, dim2=-1)
-        for before, after in itertools.pairwise(followed)
-    ]
-    steps = torch.stack(changes).reshape(-1, size).mean(0).clamp_min(0).sqrt()
-    return Fields(system, prior).deviations(steps)

@@ -6,7 +6,7 @@ from typing import Any
 
 from metaphys.physics import Converter, OscillatorUnknowns
 from metaphys.training import _problem
-from metaphys.training._config import Config
+from metaphys.training._config import Config, alike
 from metaphys.training._problem import Params, Problem
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
@@ -19,19 +19,10 @@ def array_problem(config: RecalibrationConfig) -> Problem:
     data = config.dataset
     assert data != "vowels"  # refused by the configuration
     default = 4 if data == "mnist" else 2
-    return _problem.build(
-        Config(
-            data=data,
-            data_root=config.data_root,
-            pool=default if config.pool is None else config.pool,
-            units=config.units,
-            coupling_spread=config.spread,
-            gain=config.gain,
-            gain_spread=config.gain_spread,
-            noise=config.noise,
-            coupling_limit=config.coupling_limit,
-        )
-    )
+    shared = "data_root units gain gain_spread noise coupling_limit"
+    pool = default if config.pool is None else config.pool
+    own = {"data": data, "pool": pool, "coupling_spread": config.spread}
+    return _problem.build(alike(Config, config, shared, **own))
 
 
 def array_setting(config: RecalibrationConfig) -> Setting:

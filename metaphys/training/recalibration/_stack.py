@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from metaphys.physics import MismatchUnknowns, Population
+from metaphys.training._config import alike
 from metaphys.training._problem import Params
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._prior import Prior
@@ -44,17 +45,9 @@ def stack_setting(config: RecalibrationConfig) -> Setting:
 def _training(config: RecalibrationConfig, seed: int) -> TrainConfig:
     assert config.system != "oscillators"
     default = 2 if config.dataset == "mnist" else 1
-    return TrainConfig(
-        system=config.system,
-        data=config.dataset,
-        data_root=config.data_root,
-        pool=default if config.pool is None else config.pool,
-        layers=config.layers,
-        seed=seed,
-        spread=config.spread,
-        noise=config.noise,
-        judged=config.judged,
-    )
+    pool = default if config.pool is None else config.pool
+    own = {"data": config.dataset, "pool": pool, "seed": seed}
+    return alike(TrainConfig, config, "system data_root layers spread noise judged", **own)
 
 
 def _populations(config: RecalibrationConfig, machine: Machine) -> tuple[Population, ...]:

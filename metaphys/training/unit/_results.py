@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check
-from metaphys._runs import read_config, read_metrics
+from metaphys._runs import read_metrics
 from metaphys.training._results import read_curves, read_json, read_options
 from metaphys.training.unit._config import TrainConfig
 
@@ -30,40 +30,6 @@ class TrainedRun:
     def own(self) -> Mapping[str, Any]:
         """The row of the rule itself."""
         return next(row for row in self.rows if row["method"] == self.config.rule)
-
-
-def is_training(runs: Sequence[str | Path]) -> bool:
-    """Whether the first of some runs is one of ``metaphys train``; the others must be, too.
-
-    Raises:
-        ValueError: runs of two commands, of one without reports, or a damaged run.
-    """
-    found = {
-        _command(read_config(Path(run))["config"])
-        for run in runs
-        if (Path(run) / "config.json").is_file()
-    }
-    check(
-        len(found) < 2,
-        "run_dir",
-        expected="of one command",
-        got=f"runs of {' and of '.join(sorted(found))}",
-        remedy="Write a report of each.",
-    )
-    check(
-        found <= {"train", "meta-train"},
-        "run_dir",
-        expected="a run of meta-train or train",
-        got=f"one of {''.join(found)}",
-        remedy="Its figures are in its directory already, in metrics.csv and summary.json.",
-    )
-    return found == {"train"}
-
-
-def _command(config: Mapping[str, Any]) -> str:
-    """The command that takes such options."""
-    known = {"rule": "train", "methods": "rl", "budgets": "recalibrate"}
-    return next((command for name, command in known.items() if name in config), "meta-train")
 
 
 def read_trained(path: Path) -> TrainedRun:

@@ -8,7 +8,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
-from metaphys.training._config import Config, saved_config
+from metaphys.training._config import Config, alike, saved_config
 from metaphys.training._model import save_model
 from metaphys.training._outer import begin_meta
 from metaphys.training._problem import Params
@@ -26,15 +26,9 @@ def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
     if config.system == "oscillators" and config.layers == 1 and config.data != "vowels":
         # The same network on the same units: a start for adapting to others, at step sizes of 1.
         spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
-        other = Config(
-            data=config.data,
-            data_root=config.data_root,
-            pool=config.pool,
-            seed=config.seed,
-            coupling_spread=spread.coupling,
-            gain=spread.gain,
-            gain_spread=spread.gain_spread,
-        )
+        gains = {"gain": spread.gain, "gain_spread": spread.gain_spread}
+        shared = "data data_root pool seed"
+        other = alike(Config, config, shared, coupling_spread=spread.coupling, **gains)
         learned = begin_meta(params, other.adapt_steps, steps=0).learned
         save_model(folder / "model.safetensors", other, learned)
 

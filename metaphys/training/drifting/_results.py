@@ -1,0 +1,56 @@
+"""Finished runs of ``metaphys drift``, read back and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaphys._errors import check
+from metaphys._runs import read_metrics
+from metaphys.training._results import read_json, read_options
+from metaphys.training.drifting._config import DriftConfig
+from metaphys.training.drifting._courses import ROW, Course, courses
+
+NEEDED = ("walk", "trials")
+OWN = "filter"
+
+
+@dataclass(frozen=True)
+class DriftRun:
+    """What a run directory of ``metaphys drift`` holds."""
+
+    path: Path
+    config: DriftConfig
+    environment: Mapping[str, Any]
+    courses: Sequence[Course]
+    summary: Mapping[str, Any]
+
+    @property
+    def own(self) -> Course:
+        """The course under the filter."""
+        return next(course for course in self.courses if course.method == OWN)
+
+    @property
+    def tuned(self) -> Mapping[str, Any]:
+        """The kind of fine-tuning that was chosen."""
+        return max(self.summary["trials"], key=lambda trial: trial["accuracy"])
+
+
+def read_drift(path: Path) -> DriftRun:
+    """A finished run.
+
+    Raises:
+        FileNotFoundError: the directory holds no ``metrics.csv``.
+        ValueError: a file in it is damaged.
+    """
+    rows = read_metrics(path / "metrics.csv", ROW)
+    config, environment = read_options(DriftConfig, path)
+    found, summary = courses(rows), read_json(path / "summary.json")
+    own = [course.method for course in found]
+    remedy = "Delete the run and start it again."
+    check(OWN in own, "metrics.csv", expected=f"with rows of {OWN!r}", got=own, remedy=remedy)
+    missing = [name for name in NEEDED if name not in summary]
+    check(not missing, "summary.json", expected=f"with {NEEDED}", got=f"{path} without {missing}")
+    return DriftRun(path, config, environment, found, summary)

@@ -18,6 +18,7 @@ import metaphys
 from metaphys._runs import Silent, load_tensors
 from metaphys.cli import main
 from metaphys.cli._failures import explain
+from metaphys.cli._main import resume_command
 from metaphys.rl import Config as RLConfig
 from metaphys.training import RunDirectory, TrainConfig, read_metrics, train
 from metaphys.training.unit import _report
@@ -57,6 +58,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             ("--run-dir PATH", "--resume", "--quick", "--rule", "ngspice", "--spsa-directions"),
         ),
         (("recalibrate",), ("--run-dir PATH", "--resume", "--quick", "--budgets", "--spread")),
+        (("drift",), ("--run-dir PATH", "--resume", "--quick", "--walk", "--intervals")),
         (("rl",), ("--run-dir PATH", "--resume", "--quick", "--methods", "--outer-iters")),
         (("adapt",), ("--checkpoint PATH", "--unit INT", "20,000")),
         (("report",), ("RUN_DIR [RUN_DIR ...]", "--output PATH")),
@@ -90,7 +92,7 @@ def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "info, meta-train, train, adapt, recalibrate, report"),
+        ([], "info, meta-train, train, adapt, recalibrate, drift, report"),
         (["nonsense"], "nonsense"),
         (["info", "extra"], "extra"),
         (["meta-train", "--labels", "many"], "--labels"),
@@ -227,6 +229,39 @@ def test_recalibrate_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     assert main([*given, str(tmp_path / "whole")]) == 0
     parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
     assert parts == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--units", "0"], "`units` must be >= 1, but got 0."),
+        (["--calls", "1"], "`calls` must be >= 2, a call of each layer, but got 1."),
+        (["--system", "shg"], "`inputs` must be in 1 … 50, but got 64."),
+        (["--data", "vowels", "--data-root", "nowhere"], "`root` must be the folder with"),
+    ],
+)
+def test_drift_refuses_before_it_makes_a_directory(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    directory = tmp_path / "run"
+    assert message in failed(capsys, "drift", "--run-dir", str(directory), *arguments)
+    assert not directory.exists()
+
+
+def test_drift_prints_what_each_method_kept_and_its_report_is_written_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    few = "--quick --layers 1 --units 1 --intervals 2 --run-dir".split()
+    assert main(["drift", *few, str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    for method, labels, calls in (("filter", 0, 5), ("no adaptation", 0, 0), ("fine-tuning", 5, 5)):
+        assert re.search(rf"^{method} +(\d+\.\d % +){{4}}{labels} +{calls}$", out, re.M)
+    assert "figures mean nothing" in out.replace("\n", " ")
+    page = tmp_path / "run" / "report.html"
+    first = page.read_bytes()
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert page.read_bytes() == first
+    assert resume_command(["drift", "--overwrite"]) == ["metaphys", "drift", "--resume"]
 
 
 def interrupted(given: list[str], at: str) -> tuple[int, list[str]]:

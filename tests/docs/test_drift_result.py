@@ -1,54 +1,55 @@
-"""What is stored of units that drift: made of the runs that are there."""
+"""What is stored of units that drift: made of finished runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from metaphys.training.drifting._results import read_drift
 from tests.docs.scripts import result_script
+from tests.training.test_drifting import made_up
 
 script = result_script("drift")
 page = result_script("drift_page")
 
 
-def run(unit: int, method: str, *accuracy: float) -> dict[str, Any]:
-    named = {"system": "shg", "unit": unit, "method": method, "seconds": 2.0}
-    return {**named, "accuracy": list(accuracy)}
-
-
 @pytest.fixture
 def result(tmp_path: Path) -> dict[str, Any]:
-    """Two units under a filter, one of them also left alone."""
-    book = script.Book(tmp_path / "drift.json")
-    book.runs = [
-        run(20_000, "filter", 1.0, 0.9, 0.7),
-        run(20_001, "filter", 0.5, 0.5, 0.4),
-        run(20_000, "no adaptation", 1.0, 0.6, 0.2),
-    ]
-    book.store()
-    return script.Book(tmp_path / "drift.json").summary()
+    """Two units under a filter, and left alone."""
+    run = read_drift(made_up(tmp_path / "run", config=script.EXPERIMENTS["circuit"]))
+    return json.loads(json.dumps(script.summary({"circuit": run}, 6.2)))
 
 
 def test_what_was_kept_is_relative_to_the_first_day(result: dict[str, Any]) -> None:
     assert result["values"] == pytest.approx([0.8, 0.9]) and result["mean"] == pytest.approx(0.85)
-    assert result["baselines"] == {"shg, no adaptation": {"mean": 0.4}}
+    assert result["baselines"] == {"circuit, no adaptation": {"mean": 0.4}}
     assert result["seconds"] == 6
-    of = result["systems"]["shg"]["filter"]
+    of = result["systems"]["circuit"]["filter"]
     # Days are of all units: 0.7 and 0.55 after 0.75.
     assert of["worst interval"] == pytest.approx(0.55 / 0.75, abs=1e-6)
     assert of["worst unit"] == pytest.approx(0.8) and of["fresh"] == pytest.approx(0.75)
+    assert of["calls"] == 48  # of 50, three layers
+    assert any("5 of 0.01" in note for note in result["notes"])
 
 
 def test_the_page_has_a_row_for_each_method_and_the_picture_a_curve(result: dict[str, Any]) -> None:
     rows = page.table(result).splitlines()[2:]
-    assert [row.removeprefix("| second-harmonic generation | ") for row in rows] == [
-        "filter | 10 | 2 | 75.0 | 83.3 | 73.3 | 80.0 | 55.0 |",
-        "no adaptation | 0 | 1 | 100.0 | 40.0 | 20.0 | 40.0 | 20.0 |",
+    assert [row.removeprefix("| circuit | ") for row in rows] == [
+        "filter | 48 | 2 | 75.0 | 85.0 ± 63.5 | 73.3 | 80.0 | 55.0 |",
+        "no adaptation | 0 | 2 | 75.0 | 40.0 ± 0.0 | 20.0 | 40.0 | 15.0 |",
     ]
-    (panel,) = page.picture(result).axes
-    assert [list(line.get_ydata()) for line in panel.lines] == [
-        pytest.approx([0.75, 0.7, 0.55]),
-        pytest.approx([1.0, 0.6, 0.2]),
-    ]
+    (axes,) = page.picture(result).axes
+    drawn = {line.get_label(): list(np.asarray(line.get_ydata())) for line in axes.lines}
+    assert drawn["filter"] == pytest.approx([75, 70, 55])
+    assert drawn["no adaptation"] == pytest.approx([75, 45, 15])
+
+
+@pytest.mark.parametrize("system", ["circuit", "plate", "shg"])
+def test_settings_name_walks_that_their_mismatches_have(system: str) -> None:
+    config = script.EXPERIMENTS[system]
+    assert config.units == 10 and config.intervals == 50 and config.calls <= 50
+    assert config.drives >= 1

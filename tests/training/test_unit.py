@@ -27,13 +27,14 @@ from metaphys.training import (
     read_metrics,
     train,
 )
+from metaphys.training._command import command_of
 from metaphys.training.unit import _report
 from metaphys.training.unit._findings import sentences, wilson
 from metaphys.training.unit._kinds import scaled, within
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, start
 from metaphys.training.unit._machine import batch, build_machine
 from metaphys.training.unit._report import write_report
-from metaphys.training.unit._results import TrainedRun, is_training, read_trained
+from metaphys.training.unit._results import TrainedRun, read_trained
 from metaphys.training.unit._wire import Wire
 from tests.training.runs import finished
 
@@ -480,10 +481,10 @@ def test_findings_say_what_was_reached_and_beside_what(trained: Path) -> None:
 
 def test_runs_of_two_commands_are_not_mixed(trained: Path, tmp_path: Path) -> None:
     other, _ = finished(tmp_path / "other")
-    assert is_training([trained])
-    assert not is_training([other])
+    assert command_of([trained]) == "train"
+    assert command_of([other]) == "meta-train"
     with pytest.raises(ValueError, match="of one command"):
-        is_training([trained, other])
+        command_of([trained, other])
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class DriftConfig:
     seed: int = 0
     """Of the initial controls, the batches and the noise; units and their walks are the same."""
 
-    spread: float = 1.0
+    spread: float = 0.2
     """How much units differ on the first day, as a factor on the usual tolerances."""
 
     walk: float = 1.0
@@ -115,6 +115,11 @@ class DriftConfig:
     def drives(self) -> int:
         """Calls of each layer in an interval."""
         return self.calls // self.layers
+
+    @property
+    def first_drives(self) -> int:
+        """Calls of each layer on the first day."""
+        return self.first_calls // self.layers
 
     @property
     def short(self) -> bool:

@@ -90,7 +90,7 @@ def rows(courses: Sequence[Course], config: DriftConfig) -> list[dict[str, Any]]
         labels, calls = cost(course.method, config)
         for unit, values in zip(course.units, course.accuracy, strict=True):
             for interval, value in enumerate(values):
-                spent = calls if interval else config.first_calls // config.layers * config.layers
+                spent = calls if interval else config.first_drives * config.layers
                 found.append({
                     "method": course.method, "seed": config.seed, "unit": unit,
                     "interval": interval, "labels": labels if interval else 0,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metaphys._runs import Progress, RunDirectory
+from metaphys.physics import Belief
 from metaphys.training._outer import Loop, begin
 from metaphys.training._problem import TEST_UNITS, TRAINING_UNITS, Params
 from metaphys.training.drifting import _following as following
@@ -72,35 +73,39 @@ class Experiment:
 
         return self.phase("in silico", begin(setting.initial, steps), step, steps).learned
 
-    def walk(self) -> dict[str, float]:
+    def met(self, name: str, units: DriftingUnits) -> Belief:
+        """What is believed of units on the first day."""
+        size = following.blank(self.setting, units)
+        return self.phase(name, size, lambda _, index: following.met(self.setting, units), 1)
+
+    def walk(self, first: Belief) -> dict[str, float]:
         """How far units drift in an interval, learned from training units."""
-        step = following.learning(self.setting, self.tuned)
+        step = following.learning(self.setting, self.tuned, first)
         guess = following.guess(self.setting)
         found = self.phase("learning the walk", guess, step, following.ROUNDS)
         return following.named(self.setting, found)
 
-    def followed(self, name: str, units: DriftingUnits, step: Step, days: int) -> Followed:
-        """What is believed of units, from the first day to another."""
-        return self.phase(name, following.unknown(self.setting, units, days), step, days + 1)
+    def followed(self, name: str, first: Belief, step: Step) -> Followed:
+        """What is believed of units, from the first day to the last."""
+        days = self.config.intervals
+        return self.phase(name, following.begun(first, days), step, days)
 
     def first_day(
-        self, name: str, units: DriftingUnits, known: Followed, start: Params
+        self, name: str, units: DriftingUnits, known: Belief, start: Params
     ) -> list[Params]:
         """What training on the twins of the first day makes of the start, for each unit."""
 
         def step(found: list[Params], index: int) -> list[Params]:
-            physics = following.twins(self.setting, known.on(0), index)
+            physics = following.twins(self.setting, known, index)
             own = of_the_first_day(self.setting, start, physics, units.numbers[index])
             return [*found[:index], own, *found[index + 1 :]]
 
         return self.phase(name, [start] * len(units.numbers), step, len(units.numbers))
 
-    def trials(self, start: Params, walk: dict[str, float]) -> list[dict[str, Any]]:
+    def trials(self, start: Params, known: Belief) -> list[dict[str, Any]]:
         """What each kind of fine-tuning keeps on training units."""
         setting, units = self.setting, self.tuned
-        step = following.filtering(setting, units, walk)
-        known = self.followed("first day of training units", units, step, days=0)
-        first = self.first_day("training units", units, known, start)
+        first = self.first_day("first day of training units", units, known, start)
         kinds = list(itertools.product(RATES, SPLITS))
 
         def trial(found: Tensor, index: int) -> Tensor:
@@ -131,15 +136,16 @@ class Experiment:
 
     def main(self) -> tuple[list[Course], dict[str, Any]]:
         """Every method's course over time, and what was learned for them."""
-        setting, units, days = self.setting, self.judged, self.config.intervals
-        start, walk = self.in_silico(), self.walk()
-        trials = self.trials(start, walk)
+        setting, units, start = self.setting, self.judged, self.in_silico()
+        known = self.met("measuring training units", self.tuned)
+        walk, trials = self.walk(known), self.trials(start, known)
         best = max(trials, key=lambda trial: trial["accuracy"])
+        known = self.met("measuring units", units)
+        first = self.first_day("first day", units, known, start)
         step = following.filtering(setting, units, walk)
-        believed = self.followed("following by the filter", units, step, days)
-        refit = self.followed("refitting", units, following.refitting(setting, units), days)
-        first = self.first_day("first day", units, believed, start)
-        tuning = FineTuning(believed, best["lr"], best["steps"])
+        believed = self.followed("following by the filter", known, step)
+        refit = self.followed("refitting", known, following.refitting(setting, units))
+        tuning = FineTuning(known, best["lr"], best["steps"])
         methods: dict[str, Method] = {
             "filter": OnTwins(believed),
             "no adaptation": Untouched(),
@@ -153,13 +159,16 @@ class Experiment:
         return courses, {"walk": {"true": dict(setting.walk), "learned": walk}, "trials": trials}
 
 
-def drift(config: DriftConfig, run: RunDirectory, progress: Progress) -> list[dict[str, Any]]:
+def drift(
+    config: DriftConfig, run: RunDirectory, progress: Progress, *, setting: Setting | None = None
+) -> list[dict[str, Any]]:
     """Run the whole experiment into a run directory, or what is left of it.
 
     Args:
         config: what to do.
         run: where; what is stored there already is not computed again.
         progress: what a person sees meanwhile.
+        setting: a network of your own, with this configuration; that of ``build`` by default.
 
     Returns:
         The rows of ``metrics.csv``: one for each method, unit and interval.
@@ -178,7 +187,8 @@ def drift(config: DriftConfig, run: RunDirectory, progress: Progress) -> list[di
         (20, 'filter', 0)
     """
     torch.set_num_threads(1)
-    courses, learned = Experiment(build(config), run, progress).main()
+    built = build(config) if setting is None else setting
+    courses, learned = Experiment(built, run, progress).main()
     found = rows(courses, config)
     run.write_json("summary.json", learned)
     run.write_metrics(found, ROW)

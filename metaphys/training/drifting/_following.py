@@ -12,7 +12,7 @@ from metaphys.physics import Belief, DriftFilter, System, learn_walk
 from metaphys.training.drifting._setting import Setting
 from metaphys.training.drifting._units import DriftingUnits, systems_of
 
-FIRST_STEPS, STEPS = 15, 2
+FIRST_STEPS, STEPS = 10, 2
 """Gauss-Newton steps: on the first day, and where yesterday is near."""
 
 GUESS, ROUNDS = 2.0, 2
@@ -39,54 +39,61 @@ class Followed(NamedTuple):
 Step = Callable[[Followed, int], Followed]
 
 
-def unknown(setting: Setting, units: DriftingUnits, days: int) -> Followed:
-    """What is known before the first day: the spread."""
-    belief = _filter(setting, units, {}).belief
-    return Followed(*(part.expand(days + 1, *part.shape).clone() for part in belief))
+def blank(setting: Setting, units: DriftingUnits) -> Belief:
+    """What is thought of units before the first call: the spread."""
+    return Belief(*(part.clone() for part in _filter(setting, units, {}).belief))
+
+
+def met(setting: Setting, units: DriftingUnits) -> Belief:
+    """What the calls of the first day tell of units of which nothing was known but the spread."""
+    each = _filter(setting, units, {})
+    each.update(*units.measured(0, setting.config.first_drives), steps=FIRST_STEPS)
+    return each.belief
+
+
+def begun(first: Belief, days: int) -> Followed:
+    """The first day's belief for so many later days."""
+    return Followed(*(part.expand(days + 1, *part.shape).clone() for part in first))
 
 
 def filtering(setting: Setting, units: DriftingUnits, walk: Mapping[str, Any]) -> Step:
-    """A day of a filter: yesterday's belief, widened by the walk, and today's readouts."""
+    """Step i is day i + 1 of a filter: the last belief, widened by the walk, and new readouts."""
     each = _filter(setting, units, walk)
-
-    def step(state: Followed, day: int) -> Followed:
-        if day == 0:
-            return _learned(state, 0, _first_day(setting, units, each, state.on(0)))
-        each.belief = state.on(day - 1)
-        each.advance()
-        each.update(*units.measured(day, setting.config.drives), steps=STEPS)
-        return _learned(state, day, each.belief)
-
-    return step
+    return lambda state, index: _updated(state, index, units, each, since=index, steps=STEPS)
 
 
 def refitting(setting: Setting, units: DriftingUnits) -> Step:
-    """A day of a ridge refit: one linear fit around the first day's twin; no other day is known.
+    """Step i is day i + 1 of a ridge refit: one linear fit around the first day's twin.
 
     The ridge is the true walk's deviation over all intervals, more than the filter is told.
     """
     whole = {name: step * setting.config.intervals**0.5 for name, step in setting.walk.items()}
     each = _filter(setting, units, whole)
-
-    def step(state: Followed, day: int) -> Followed:
-        if day == 0:
-            return _learned(state, 0, _first_day(setting, units, each, state.on(0)))
-        each.belief = state.on(0)
-        each.advance()
-        each.update(*units.measured(day, setting.config.drives), steps=1)
-        return _learned(state, day, each.belief)
-
-    return step
+    return lambda state, index: _updated(state, index, units, each, since=0, steps=1)
 
 
-def learning(setting: Setting, units: DriftingUnits) -> Callable[[Tensor, int], Tensor]:
+def _updated(
+    state: Followed, index: int, units: DriftingUnits, each: DriftFilter, *, since: int, steps: int
+) -> Followed:
+    """A day more, from what was believed on day ``since``."""
+    day = index + 1
+    each.belief = state.on(since)
+    each.advance()
+    each.update(*units.measured(day, units.setting.config.drives), steps=steps)
+    mean, covariance = (part.clone() for part in state)
+    mean[day], covariance[day] = each.belief
+    return Followed(mean, covariance)
+
+
+def learning(
+    setting: Setting, units: DriftingUnits, first: Belief
+) -> Callable[[Tensor, int], Tensor]:
     """A round of learning the walk from training units: deviations of a step, field by field."""
     days = setting.config.walk_intervals
 
     def step(walk: Tensor, index: int) -> Tensor:
-        state = unknown(setting, units, days)
-        day = filtering(setting, units, named(setting, walk))
-        for number in range(days + 1):
+        state, day = begun(first, days), filtering(setting, units, named(setting, walk))
+        for number in range(days):
             state = day(state, number)
         beliefs = [state.on(number) for number in range(1, days + 1)]
         found = learn_walk(setting.twin, setting.spread, beliefs)
@@ -115,16 +122,3 @@ def twins(setting: Setting, belief: Belief, index: int) -> list[System]:
 def _filter(setting: Setting, units: DriftingUnits, walk: Mapping[str, Any]) -> DriftFilter:
     # The noise is estimated, since a twin also lacks what it does not model.
     return DriftFilter(setting.twin, prior=setting.spread, walk=walk, units=units.fleet)
-
-
-def _first_day(setting: Setting, units: DriftingUnits, each: DriftFilter, belief: Belief) -> Belief:
-    count = setting.config.first_calls // setting.config.layers
-    each.belief = belief
-    each.update(*units.measured(0, count), steps=FIRST_STEPS)
-    return each.belief
-
-
-def _learned(state: Followed, day: int, belief: Belief) -> Followed:
-    mean, covariance = (part.clone() for part in state)
-    mean[day], covariance[day] = belief
-    return Followed(mean, covariance)

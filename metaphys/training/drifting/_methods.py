@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from metaphys.physics import PhysicsAware
+from metaphys.physics import Belief, PhysicsAware
 from metaphys.training._outer import Loop, begin
 from metaphys.training._problem import Params
 from metaphys.training.drifting._following import Followed, twins
@@ -59,17 +59,17 @@ class FineTuning(Method):
     """Steps of physics-aware training with labelled samples, and with the first day's twins.
 
     Args:
-        followed: what is believed on the first day, at least.
+        first: what is believed on the first day.
         lr: Adam's step size.
         steps: that share the calls of an interval.
     """
 
-    def __init__(self, followed: Followed, lr: float, steps: int) -> None:
-        self._followed, self._lr, self._steps = followed, lr, steps
+    def __init__(self, first: Belief, lr: float, steps: int) -> None:
+        self._first, self._lr, self._steps = first, lr, steps
 
     def adapted(self, loop: Loop, units: DriftingUnits, index: int, day: int) -> Loop:
         setting, count = units.setting, units.setting.config.drives // self._steps
-        physics = twins(setting, self._followed.on(0), index)
+        physics = twins(setting, self._first, index)
         for step in range(self._steps if count else 0):
             devices = units.devices(day, index, "tuning", step)
             aware = [PhysicsAware(device, twin) for device, twin in zip(devices, physics)]

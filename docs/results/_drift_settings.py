@@ -9,11 +9,10 @@ from typing import Any
 import shg_vowels as shg
 import torch
 from _rows import scaled
-from _stack import Stack
 from torch import nn
 
 from metaphys.data import vowels
-from metaphys.nn import functional
+from metaphys.nn import FeatureNetwork, functional
 from metaphys.physics import Circuit, CircuitSpread, PlateSpread, SHGSpread, Spread, System
 from metaphys.training.drifting import DriftConfig, Setting, build
 from metaphys.training.drifting._setting import WALKS
@@ -52,12 +51,12 @@ def build_setting(config: DriftConfig) -> Setting:
     return _on_vowels(config, network, shg.TWIN, shg.HARDWARE, spread, least=0.0)
 
 
-def _of_circuits() -> Stack:
+def _of_circuits() -> FeatureNetwork:
     """Every formant in seven samples, and one sample a class."""
-    drives: dict[str, Any] = {"limits": (-2.0, 2.0), "spread": 0.6, "power": True}
+    drives: dict[str, Any] = {"low": -2.0, "high": 2.0, "spread": 0.6, "power": True, "layers": 3}
     slots, picks = torch.arange(84) % 12, range(11, 84, 12)
     source = torch.Generator().manual_seed(0)
-    return Stack(CIRCUIT, slots, picks, layers=3, generator=source, **drives)
+    return FeatureNetwork(CIRCUIT, slots, picks, generator=source, **drives)
 
 
 def _on_vowels(

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from metaphys._runs import Advance, RunDirectory, Silent
 from metaphys.nn import run_on
 from metaphys.physics import Population
-from metaphys.training._outer import begin
+from metaphys.training._loop import begin
 from metaphys.training.drifting import Course, DriftConfig, DriftingUnits, Setting, build, drift
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._courses import rows

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from metaphys.training._adaptation import cross_entropy
-from metaphys.training._outer import Loop, begin, check_finite, descend
+from metaphys.training._loop import Loop, begin, check_finite, descend
 from metaphys.training._problem import Params
 from metaphys.training.drifting._setting import Setting
 from metaphys.training.unit._kinds import within

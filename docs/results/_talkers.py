@@ -17,6 +17,12 @@ from metaphys.data._vowels import _SEVEN
 FORMANTS = 3
 """F1, F2 and F3, each at four times of a vowel."""
 
+TRACT = 0.12
+"""Standard deviation of a made-up group's factor on all formants, in the natural logarithm: women's
+formants are about 0.17 above men's."""
+OF_A_FORMANT = 0.05
+"""The same of each formant's own."""
+
 
 class Episodes(NamedTuple):
     """What one talker said, one vowel of each class, and what others of the same group said.
@@ -117,7 +123,8 @@ class Talkers:
     def episodes(self, count: int, queries: int, generator: torch.Generator) -> Episodes:
         """Talkers drawn from the known groups, and vowels of others of the same group.
 
-        A group is drawn as often as it has tokens.
+        A group is drawn as often as it has tokens. It is moved as a whole, as if it had another
+        vocal tract: a group that is new may be further away than the known ones are apart.
         """
         sizes = torch.tensor([float(len(self.rows(group))) for group in self.known])
         groups = torch.multinomial(sizes, count, replacement=True, generator=generator)
@@ -127,8 +134,11 @@ class Talkers:
         talker = _one_of(self.givers(group), generator)
         shots, rows = self.shots(talker), self.rows(group, but=talker)
         rows = rows[torch.randperm(len(rows), generator=generator)[:queries]]
-        each = (shots.inputs, shots.targets, self.residual(shots))
-        both = (self.inputs[rows], self.targets[rows])
+        tract = TRACT * torch.randn(1, generator=generator)
+        tract = (tract + OF_A_FORMANT * torch.randn(1, FORMANTS, generator=generator)) / self.unit
+        given = Split(self.shifted(shots.inputs.unsqueeze(0), tract)[0], shots.targets)
+        each = (given.inputs, given.targets, self.residual(given))
+        both = (self.shifted(self.inputs[rows].unsqueeze(0), tract)[0], self.targets[rows])
         return Episodes(*(value.unsqueeze(0) for value in (*each, *both)))
 
 

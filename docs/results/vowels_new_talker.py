@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import _talker_page
 import torch
 import tyro
 from _controller import Controller, accuracy, fine_tune, fit
 from _rows import HERE, Row
 from _talker_machines import MACHINES, Machine
+from _talker_page import MAIN, tell
 from _talkers import FORMANTS, Episodes, Talkers
 from _vowels import counted
 
@@ -34,8 +34,8 @@ CALLS = 250
 RATES = (0.001, 0.003, 0.01)  # of fine-tuning
 SHIFTED = {
     "in silico, moved to the unit": "in silico",
-    "shift alone": "shift",
-    "meta-learned": "meta-learned",
+    MAIN: "shift",
+    "meta-learned shift and gradient steps": "steps",
 }
 
 
@@ -74,7 +74,7 @@ class Experiment:
         return found
 
     def learned(self, kind: str) -> Controller:
-        """``in silico``; from there on the unit: ``shift``, ``meta-learned`` or ``unshifted``."""
+        """``in silico``; from there on the unit: ``shift``, ``steps`` or ``unshifted``."""
         if kind not in self._trained:
             self._trained[kind] = self._in_silico() if kind == "in silico" else self._on_unit(kind)
         return self._trained[kind]
@@ -86,7 +86,7 @@ class Experiment:
 
     def _on_unit(self, kind: str) -> Controller:
         machine = self.machine
-        found = self.controller(machine.inner if kind == "meta-learned" else 0)
+        found = self.controller(machine.inner if kind == "steps" else 0)
         found.begin_as(self.learned("in silico"))
         steps, rate, seed = machine.steps_on_unit, machine.lr_on_unit, 1000 + self.seed
         with self.on_unit(found, 0):
@@ -168,15 +168,16 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
     physical, digital = counted(net)
     own = FORMANTS * (1 + machine.inner)
     calls = machine.inner * classes * machine.layers
+    at_most = CALLS // (classes * machine.layers) * classes * machine.layers
     listed = " ".join(map(str, seeds))
     return {
         "experiment": name(system, classes),
         "command": f"python docs/results/vowels_new_talker.py {system} VOWELS --vowels {classes} "
         f"--seed {listed}",
         "metric": f"accuracy of {classes} vowels of other men, after one labelled vowel of each "
-        f"kind of one man ({calls} device calls), mean of {DRAWS} men",
+        f"kind of one man, mean of {DRAWS} men",
         "published": None,
-        "device_calls": calls,
+        "device_calls": {"to adapt": 0, "with gradient steps": calls, "fine-tuning": at_most},
         "physical_parameters": physical,
         "digital_parameters": digital + own,
         "notes": [
@@ -210,7 +211,7 @@ def main(
     """
     torch.set_num_threads(1)
     talkers = Talkers(root, vowels, known="wbg" if new == "m" else "bg", new=new)
-    stored = Row(head(system, talkers, seed), main="meta-learned", folder=HERE)
+    stored = Row(head(system, talkers, seed), main=MAIN, folder=HERE)
     for number in seed:
         experiment = Experiment(MACHINES[system], talkers, number)
         if new == "w":
@@ -220,7 +221,7 @@ def main(
         for draw in range(DRAWS):
             stored.run(number, draw, functools.partial(experiment.judge, draw))
     if new == "m":
-        _talker_page.tell()
+        tell()
 
 
 if __name__ == "__main__":

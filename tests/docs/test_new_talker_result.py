@@ -71,15 +71,32 @@ def test_a_shift_is_one_factor_on_a_formant(talkers: Any) -> None:
     )
 
 
-def test_episodes_are_of_one_group(talkers: Any) -> None:
-    generator = torch.Generator().manual_seed(0)
-    drawn = talkers.episodes(3, 5, generator)
-    assert drawn.shots.shape == (3, 7, 12) and drawn.inputs.shape == (3, 5, 12)
-    assert all(sorted(labels) == list(range(7)) for labels in drawn.labels.tolist())
+def drawn(talkers: Any, monkeypatch: pytest.MonkeyPatch, tract: float, own: float) -> Any:
+    monkeypatch.setitem(type(talkers)._drawn.__globals__, "TRACT", tract)
+    monkeypatch.setitem(type(talkers)._drawn.__globals__, "OF_A_FORMANT", own)
+    return talkers.episodes(3, 5, torch.Generator().manual_seed(0))
+
+
+def test_episodes_are_of_known_talkers(talkers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drawn(talkers, monkeypatch, 0.0, 0.0)
+    assert found.shots.shape == (3, 7, 12) and found.inputs.shape == (3, 5, 12)
+    assert all(sorted(labels) == list(range(7)) for labels in found.labels.tolist())
     known = talkers.learned_from().inputs
-    for shots, inputs in zip(drawn.shots, drawn.inputs):
+    for shots, inputs in zip(found.shots, found.inputs):
         assert all(any(torch.equal(row, k) for k in known) for row in (*shots, *inputs))
         assert not any(torch.equal(row, shot) for row in inputs for shot in shots)
+
+
+def test_a_made_up_tract_moves_a_group_as_a_whole(
+    talkers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still, moved = (drawn(talkers, monkeypatch, *scale) for scale in ((0.0, 0.0), (0.2, 0.0)))
+    shift = still.residuals - moved.residuals
+    for before, after in ((still.shots, moved.shots), (still.inputs, moved.inputs)):
+        torch.testing.assert_close(talkers.shifted(before, shift), after, rtol=1e-4, atol=1e-4)
+    factors = shift * talkers.unit  # in the logarithm, one for all formants
+    torch.testing.assert_close(factors, factors[:, :1].expand(3, 3), rtol=1e-3, atol=1e-4)
+    assert (factors.abs() > 0.01).all()
 
 
 def small(**changes: Any) -> Any:

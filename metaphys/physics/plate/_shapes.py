@@ -92,12 +92,19 @@ class LegendreShapes(Shapes):
 
 
 def _polynomials(x: Tensor, size: int) -> Tensor:
-    """P_0 … P_{size-1} at x, (..., size), normalised on [-1, 1], by Bonnet's recurrence."""
+    """P_0 … P_{size-1} at x, (..., size), normalised on [-1, 1], by Bonnet's recurrence.
+
+    It runs on monic polynomials, p_{i+1} = x p_i − i²/(4i² − 1) p_{i-1}, and scales them at the end:
+    forward mode pays for every factor that is a plain number as for fifty products of tensors.
+    """
     found = [torch.ones_like(x), x]
     for i in range(1, size - 1):
-        found.append(((2 * i + 1) * x * found[i] - i * found[i - 1]) / (i + 1))
-    norms = [math.sqrt(i + 0.5) for i in range(size)]
-    return torch.stack([norm * value for norm, value in zip(norms, found)], -1)
+        found.append(torch.sub(x * found[i], found[i - 1], alpha=i * i / (4 * i * i - 1)))
+    scale, scales = 1.0, list[float]()
+    for i in range(size):
+        scales.append(scale * math.sqrt(i + 0.5))
+        scale *= (2 * i + 1) / (i + 1)
+    return torch.stack(found, -1) * x.new_tensor(scales)
 
 
 @lru_cache(maxsize=32)

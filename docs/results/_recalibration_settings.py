@@ -34,27 +34,28 @@ EXPERIMENTS = {
         system="plate",
         data="mnist",
         data_root=HERE,
-        layers=6,
-        noise=0.03,
+        layers=4,
+        noise=0.1,
+        spread=1.5,
         batch=64,
-        budgets=(12, 60, 250),
-        prior_units=4,
-        prior_calls=16,
+        budgets=(8, 250),
+        prior_units=5,
+        prior_calls=8,
         start_steps=3000,
-        twin_steps=300,
+        twin_steps=500,
     ),
     "circuit-mnist": RecalibrationConfig(
         system="circuit",
         data="mnist",
         data_root=HERE,
-        layers=5,
-        noise=0.01,
-        spread=3.0,
+        layers=3,
+        noise=0.1,
+        spread=2.0,
         pool=4,
         batch=64,
-        budgets=(10, 50, 250),
-        prior_units=4,
-        prior_calls=16,
+        budgets=(3, 30),
+        prior_units=5,
+        prior_calls=8,
         start_steps=1500,
         twin_steps=200,
     ),
@@ -63,6 +64,9 @@ EXPERIMENTS = {
 
 FULL_STEPS = {"shg": 200, "plate": 2000, "circuit": 1500}
 """Of training on the unit's own physics, with a cosine to zero."""
+
+TRAINING_UNITS = 256
+"""That a population start is trained over, where a unit's physics is no dearer than its twin's."""
 
 
 def build_setting(config: RecalibrationConfig) -> Setting:

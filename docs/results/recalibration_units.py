@@ -12,13 +12,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from _book import Book
-from _recalibration_settings import EXPERIMENTS, FULL_STEPS, build_setting
+from _recalibration_settings import EXPERIMENTS, FULL_STEPS, TRAINING_UNITS, build_setting
 from _rows import linear
 
 import metaphys
@@ -31,6 +32,7 @@ from metaphys.training.recalibration import (
     Known,
     Prior,
     Setting,
+    Unit,
     adapted,
     always,
     identify,
@@ -40,7 +42,7 @@ from metaphys.training.recalibration import (
     trained,
 )
 
-PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 20, 5))
+PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 10, 5))
 """Units and seeds of ours, units of the rivals and of full training, in the passes over all:
 wherever it is stopped, every method has been on some units."""
 FINE_STEPS = 5
@@ -59,6 +61,7 @@ class Experiment:
         self.folder = runs / f"recalibration-{name}"
         self.book = Book(self.folder / "rows.jsonl")
         self.layers = len(self.setting.nominal)
+        self.identified: dict[int, list[Known]] = {}
 
     # What is learned on training units ------------------------------------------------------
 
@@ -88,12 +91,19 @@ class Experiment:
             return load_tree(file, initial)
         units = always(self.setting.nominal)
         if kind == "population start":
-            units = imagined(self.prior(), self.layers, seed, kind)
+            units = self.population(seed, kind)
         rate = config.start_lr or config.rate
         steps = config.start_steps
         learned = learn_start(self.setting, initial, units, steps=steps, lr=rate, key=(seed, kind))
         save_tree(file, learned, {"kind": kind})
         return learned
+
+    def population(self, *key: object) -> Callable[[int], Unit]:
+        """Training units; of crystals, which cost ten times their twins, imagined ones."""
+        if self.config.system == "shg":
+            return imagined(self.prior(), self.layers, *key)
+        known = cache(lambda n: self.setting.training_unit(*key, n))
+        return lambda step: known(step % TRAINING_UNITS)
 
     # Judging --------------------------------------------------------------------------------
 
@@ -143,13 +153,19 @@ class Experiment:
         budgets = self.config.budgets
         if self.has(f"recalibrated, {budgets[-1]} calls", seed, unit):
             return
-        prior, measured = self.prior(), self.setting.measurements(unit, budgets[-1])
-        for budget, known in zip(budgets, identify(prior, measured, budgets), strict=True):
+        for budget, known in zip(budgets, self.known(unit), strict=True):
             method = f"recalibrated, {budget} calls"
             if not self.has(method, seed, unit):
                 start = self.start("in silico", seed)
                 params = adapted(self.setting, start, known, (seed, unit))
                 self.add(method, seed, unit, known.calls, params)
+
+    def known(self, unit: int) -> list[Known]:
+        """What each budget tells of a unit; it does not depend on a seed."""
+        if unit not in self.identified:
+            measured = self.setting.measurements(unit, self.config.budgets[-1])
+            self.identified[unit] = identify(self.prior(), measured, self.config.budgets)
+        return self.identified[unit]
 
     def classical(self, unit: int) -> None:
         """Gauss-Newton under the guess, then as much training on the most probable twin."""

@@ -82,6 +82,9 @@ def collect(setting: Setting, book: Book, name: str, linear: float) -> dict[str,
         "notes": [
             f"{len(ours.values)} of {WANTED} units times seeds are judged so far.",
             f"Units: {first.spread}, each layer a unit; readout noise {first.noise:.3g}.",
+            f"{setting.data.features} features, {len(setting.data.train)} training samples; "
+            f"{config.start_steps} steps of {config.batch} samples make a start, "
+            f"{config.twin_steps} are taken on the twin.",
         ],
     }
 

@@ -11,7 +11,14 @@ import torch
 from torch.autograd import gradcheck
 
 from metaphys._runs import RunDirectory, Silent
-from metaphys.physics import Device, OscillatorArray, OscillatorUnknowns, SimulatedDevice
+from metaphys.physics import (
+    Circuit,
+    Device,
+    MismatchUnknowns,
+    OscillatorArray,
+    OscillatorUnknowns,
+    SimulatedDevice,
+)
 from metaphys.training._loop import begin
 from metaphys.training.recalibration import (
     Measurement,
@@ -30,7 +37,7 @@ from metaphys.training.recalibration import (
 )
 from metaphys.training.recalibration._controls import COUPLING, NEAR
 from metaphys.training.recalibration._prior import inferred
-from metaphys.training.recalibration._start import training_step
+from metaphys.training.recalibration._start import answering, training_step
 
 UNIT = 20_000
 
@@ -361,6 +368,21 @@ def test_the_prior_of_plates_is_nearer_than_the_guess() -> None:
     sigma = setting.populations[0].noise
     assert found.noise == pytest.approx(sigma, rel=0.1)
     assert found.draws == 300 < setting.guess.draws
+
+
+def test_units_are_drawn_where_units_can_be() -> None:
+    """Under this prior every sixth transistor carries its current backwards, and answers NaN."""
+    circuit = Circuit(samples=4)
+    unknowns = MismatchUnknowns(circuit, {"Is": torch.tensor(1.0)})
+    scores, centre = torch.linspace(-3, 3, 13).unsqueeze(-1), torch.tensor([0.5])
+    drive = torch.linspace(-2, 2, 4)
+    impossible = [not unknowns.system(z)(drive, {}).isfinite().all() for z in scores]
+    assert 3 <= sum(impossible) <= 5
+    for z, moves in zip(scores, impossible, strict=True):
+        found: Any = answering(unknowns, z, centre)
+        assert found(drive, {}).isfinite().all()
+        assert bool(found.mismatch.Is == z[0]) != moves
+        assert not moves or -1 < found.mismatch.Is < 0.5
 
 
 def test_imagined_units_are_those_of_the_prior() -> None:

@@ -94,7 +94,7 @@ class LegendreShapes(Shapes):
 def _polynomials(x: Tensor, size: int) -> Tensor:
     """P_0 … P_{size-1} at x, (..., size), normalised on [-1, 1], by Bonnet's recurrence.
 
-    It runs on monic polynomials, p_{i+1} = x p_i − i²/(4i² − 1) p_{i-1}, and scales them at the end:
+    It runs on monic polynomials, p_{i+1} = x p_i − i²/(4i² − 1) p_{i-1}, scaled at the end:
     forward mode pays for every factor that is a plain number as for fifty products of tensors.
     """
     found = [torch.ones_like(x), x]

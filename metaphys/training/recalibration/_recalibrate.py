@@ -12,7 +12,7 @@ from metaphys.training._problem import Params, generator
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior, inferred
 from metaphys.training.recalibration._setting import Setting, Unit
-from metaphys.training.recalibration._start import Units, learn_start
+from metaphys.training.recalibration._start import Units, answering, learn_start
 
 CHECKED = 10
 """Further drives that a twin has to predict before measuring ends."""
@@ -100,10 +100,10 @@ DRAWS = 16
 def _drawn(known: Known, key: tuple[object, ...]) -> Units:
     source, dtype = generator(*key, "posterior"), torch.get_default_dtype()
     layers = [
-        (posterior.unknowns, posterior.scores(DRAWS, source).to(dtype))
-        for posterior in known.posteriors
+        [answering(p.unknowns, z, p.z) for z in p.scores(DRAWS, source).to(dtype)]
+        for p in known.posteriors
     ]
-    drawn = [tuple(unknowns.system(scores[n]) for unknowns, scores in layers) for n in range(DRAWS)]
+    drawn = list(zip(*layers, strict=True))
     return lambda index: drawn[index % DRAWS]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
+from metaphys.physics import System, Unknowns
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._loop import Loop, begin, check_finite, descend
 from metaphys.training._problem import Params, generator
@@ -48,9 +50,23 @@ def imagined(prior: Prior, layers: int, *key: object) -> Units:
     def unit(index: int) -> Unit:
         source = generator(*key, index)
         scores = torch.randn(layers, unknowns.size, generator=source).clamp(-LIKELY, LIKELY)
-        return tuple(unknowns.system(z) for z in scores)
+        return tuple(answering(unknowns, z, torch.zeros_like(z)) for z in scores)
 
     return unit
+
+
+@torch.no_grad()
+def answering(unknowns: Unknowns, z: Tensor, centre: Tensor) -> System:
+    """The system at scores z (p,), brought half way to ``centre`` until it answers at rest.
+
+    A Gaussian goes where no unit can be, such as to a transistor whose current flows backwards:
+    one such draw would make the loss of all training on many of them not finite.
+    """
+    ports = unknowns.ports
+    controls = {name: z.new_zeros(shape) for name, shape in ports.controls.items()}
+    while not unknowns.system(z)(z.new_zeros(ports.drive), controls).isfinite().all():
+        z = (z + centre.to(z)) / 2
+    return unknowns.system(z)
 
 
 def training_step(

@@ -17,7 +17,10 @@ import metaphys
 from metaphys._runs import Silent, load_tensors, save_tree
 from metaphys.nn import InSilico, run_on, with_excess
 from metaphys.physics import SHG, Ports, SpiceDevice, WithNoise, WithRetries
+from metaphys.rl import Config as RLConfig
 from metaphys.training import (
+    DriftConfig,
+    RecalibrationConfig,
     RunDirectory,
     TrainConfig,
     adapt_unit,
@@ -27,7 +30,7 @@ from metaphys.training import (
     read_metrics,
     train,
 )
-from metaphys.training._command import command_of
+from metaphys.training._command import REPORTED, command_of
 from metaphys.training.unit import _report
 from metaphys.training.unit._findings import sentences, wilson
 from metaphys.training.unit._kinds import scaled, within
@@ -485,6 +488,25 @@ def test_runs_of_two_commands_are_not_mixed(trained: Path, tmp_path: Path) -> No
     assert command_of([other]) == "meta-train"
     with pytest.raises(ValueError, match="of one command"):
         command_of([trained, other])
+
+
+@pytest.mark.parametrize(
+    ("config", "command"),
+    [
+        (TrainConfig(), "train"),
+        (DriftConfig(), "drift"),
+        (RecalibrationConfig(), "recalibrate"),
+        (RLConfig(), "rl"),
+    ],
+)
+def test_a_run_tells_its_command(tmp_path: Path, config: Any, command: str) -> None:
+    run = RunDirectory(tmp_path / "run", config.to_json())
+    if command in REPORTED:
+        assert command_of([run.path]) == command
+        return
+    message = f"a run of meta-train or train or drift, but got one of {command}"
+    with pytest.raises(ValueError, match=message):
+        command_of([run.path])
 
 
 @pytest.mark.parametrize(

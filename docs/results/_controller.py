@@ -10,7 +10,6 @@ from _talkers import FORMANTS, Episodes, Talkers
 from torch import Tensor, nn
 
 import metaphys
-from metaphys.nn import FeatureNetwork
 from metaphys.training._adaptation import adapt, cross_entropy
 
 SMOOTHING = 0.05
@@ -38,7 +37,7 @@ class Controller(nn.Module):
     """
 
     def __init__(
-        self, net: FeatureNetwork, talkers: Talkers, steps: int, offset: float, scale: float
+        self, net: nn.Module, talkers: Talkers, steps: int, offset: float, scale: float
     ) -> None:
         super().__init__()
         self.net, self._talkers, self.offset, self.scale = net, talkers, offset, scale

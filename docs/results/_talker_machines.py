@@ -50,9 +50,9 @@ class Machine:
     lr_on_unit: float
     inner: int
 
-    def network(self, classes: int, seed: int) -> FeatureNetwork:
+    def network(self, classes: int, seed: int, system: System | None = None) -> FeatureNetwork:
         """The network with its first drives: every formant once for each class, or as often."""
-        system = self.twin(classes)
+        system = self.twin(classes) if system is None else system
         drive, readout = system.ports.drive, system.ports.readout
         repeats, step = drive // readout, readout // classes
         return FeatureNetwork(

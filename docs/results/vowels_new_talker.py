@@ -23,10 +23,12 @@ from _talker_machines import MACHINES, Machine
 from _talker_page import MAIN, tell
 from _talkers import FORMANTS, Episodes, Talkers
 from _vowels import counted
+from torch import nn
 
-from metaphys.nn import FeatureNetwork, run_on
+from metaphys.nn import run_on
 from metaphys.physics import Device, PhysicsAware, Population, WithNoise
 from metaphys.training._problem import TEST_UNITS
+from metaphys.training.unit._wire import Wire
 
 DRAWS = 20
 EPISODES, QUERIES = 4, 16  # of one step
@@ -52,19 +54,21 @@ class Experiment:
 
     # What is learned from the known groups -----------------------------------------------------
 
-    def controller(self, steps: int) -> Controller:
-        """As it begins."""
+    def controller(self, steps: int, net: nn.Module | None = None) -> Controller:
+        """As it begins, with the machine's network or another."""
         machine = self.machine
-        net = machine.network(self.talkers.classes, self.seed)
+        net = machine.network(self.talkers.classes, self.seed) if net is None else net
         return Controller(net, self.talkers, steps, machine.offset, machine.scale)
 
     def on_unit(self, controller: Controller, key: int) -> run_on:
         """Physics-aware on this seed's unit, with noise of ``key``."""
-        return run_on(controller, *self.layers(controller.net, key))
+        return run_on(controller, *self.layers(key))
 
-    def layers(self, net: FeatureNetwork, key: int) -> list[PhysicsAware]:
+    def layers(self, key: int) -> list[PhysicsAware]:
         """The unit of each layer with its twin."""
-        machine, sigma = self.machine, net.deviation * 10 ** (-self.machine.snr / 20)
+        machine = self.machine
+        net = machine.network(self.talkers.classes, 0)
+        sigma = net.deviation * 10 ** (-machine.snr / 20)
         system = machine.hardware(self.talkers.classes)
         found = []
         for layer, twin in enumerate(net.systems):
@@ -79,10 +83,23 @@ class Experiment:
             self._trained[kind] = self._in_silico() if kind == "in silico" else self._on_unit(kind)
         return self._trained[kind]
 
-    def _in_silico(self) -> Controller:
-        machine, found = self.machine, self.controller(0)
+    def _in_silico(self, net: nn.Module | None = None) -> Controller:
+        machine, found = self.machine, self.controller(0, net)
         fit(found, self._draw, steps=machine.steps, lr=machine.lr, seed=self.seed)
         return found
+
+    @functools.cached_property
+    def without(self) -> dict[str, Controller]:
+        """Without physics, on the same episodes: wires for systems, and a linear layer."""
+        classes = self.talkers.classes
+        wire, linear = Wire(self.machine.twin(classes).ports), nn.Linear(12, classes)
+        nn.init.zeros_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        nets = {
+            "physics removed": self.machine.network(classes, self.seed, wire),
+            "linear layer, the same episodes": linear,
+        }
+        return {name: self._in_silico(net) for name, net in nets.items()}
 
     def _on_unit(self, kind: str) -> Controller:
         machine = self.machine
@@ -101,7 +118,7 @@ class Experiment:
     def judge(self, draw: int) -> dict[str, float]:
         """Accuracies on what other talkers of the new group said, by method."""
         episode = self.talkers.episode(self.givers[draw])
-        found = self.linear(episode)
+        found = self.linear(episode) | self.removed(episode)
         for method, kind in SHIFTED.items():
             controller = self.learned(kind)
             with self.on_unit(controller, 1 + draw):
@@ -131,6 +148,10 @@ class Experiment:
             return sum(self.few_steps(episode, 0, rate) for episode in episodes)
 
         return max(RATES, key=reached)
+
+    def removed(self, episode: Episodes) -> dict[str, float]:
+        """What the rest of the method understands without physics."""
+        return {n: accuracy(c, episode, c.shift(episode)) for n, c in self.without.items()}
 
     def linear(self, episode: Episodes) -> dict[str, float]:
         """A linear classifier of log formants, without and with the talker's mean shift."""

@@ -96,8 +96,8 @@ def notes(runs: Mapping[str, DriftRun]) -> list[str]:
         "Fine-tuning: steps of physics-aware training with labelled samples, as many calls as the "
         f"filter, the twins of the first day; steps and rate are the best of eight on training "
         f"units ({tuned}).",
-        "Walks, drives and steps were chosen on validation units. The test units were looked at once "
-        "with this setting, and once before with another (5 drives a layer, 10 steps).",
+        "Walks, drives and steps were chosen on validation units. The test units were looked at "
+        "once with this setting, and once before with another (5 drives a layer, 10 steps).",
     ]
 
 

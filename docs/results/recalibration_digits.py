@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 NAME = "recalibration-digits"
 RIVALS = (
     "in silico + fine-tuning",
+    "sharpness-aware",
     "sharpness-aware + fine-tuning",
     "population start",
     "population start + fine-tuning",

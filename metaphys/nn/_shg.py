@@ -67,7 +67,13 @@ class SHGNetwork(nn.Module):
         super().__init__()
         slots, readings = system.ports.drive // 2, system.ports.readout
         check(readings == slots, "system", expected=f"of {slots} readings", got=readings)
-        check(1 <= inputs <= slots, "inputs", expected=f"in 1 … {slots}", got=inputs)
+        check(
+            1 <= inputs <= slots,
+            "inputs",
+            expected=f"in 1 … {slots}, the inputs of the pulse shaper",
+            got=inputs,
+            remedy="Images shrink by `pool` (2 makes 4 x 4 pixels of 8 x 8).",
+        )
         check(2 <= classes <= slots, "classes", expected=f"in 2 … {slots}", got=classes)
         check(layers >= 1, "layers", expected=">= 1", got=layers)
         self.inputs, self.classes, self.sharpness = inputs, classes, sharpness

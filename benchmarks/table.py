@@ -36,8 +36,8 @@ the defaults). By default glibc returns 48 MB to the system after every step of 
 24,000 page faults to have them back; a loop over large tensors gains by setting them, whatever
 the optimizer.
 
-The stored page: everything with one thread while one other process ran on the other core, the
-unrolls again on an idle machine; with two threads the unrolls, the physics and Adam, idle.
+The stored page: with one thread while one other process ran on the other core (the unrolls again
+after the others, since that process began in the middle of them); with two threads idle.
 
 """
 

@@ -146,7 +146,7 @@ def test_meta_train_refuses_before_it_makes_a_directory(
     [
         (["--steps", "0"], "`steps` must be >= 1, but got 0."),
         (["--system", "shg", "--device", "spice"], "`system` must be circuit where"),
-        (["--system", "shg"], "`inputs` must be in 1 … 50, but got 64."),
+        (["--system", "shg"], "but got 64. Images shrink by `pool`"),
         (["--data", "vowels"], "`data_root` must be the folder"),
         (["--data", "vowels", "--data-root", "nowhere"], "`root` must be the folder with"),
         (["--data", "mnist", "--data-root", "nowhere"], "root` must be"),
@@ -236,7 +236,7 @@ def test_recalibrate_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     [
         (["--units", "0"], "`units` must be >= 1, but got 0."),
         (["--calls", "1"], "`calls` must be >= 2, a call of each layer, but got 1."),
-        (["--system", "shg"], "`inputs` must be in 1 … 50, but got 64."),
+        (["--system", "shg"], "but got 64. Images shrink by `pool`"),
         (["--data", "vowels", "--data-root", "nowhere"], "`root` must be the folder with"),
     ],
 )

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaphys._errors import check
+from metaphys._saving import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+Run = TypeVar("Run")
+
+
+def write_sections(
+    template: str,
+    runs: Sequence[tuple[Path, Run]],
+    section: Callable[[Run, Path, str], dict[str, Any]],
+    output: str | Path | None,
+) -> Path:
+    """Write a page with a section for each run; the file that it is.
+
+    Args:
+        template: of the page.
+        runs: each with its directory.
+        section: from a run, the folder of pictures and what their names begin with, the values
+            that the template shows.
+        output: the file or an existing directory; the first run's directory by default.
+    """
+    check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
+    page = page_path(Path(output) if output is not None else runs[0][0])
+    folder, many = page.parent / "pictures", len(runs) > 1
+    sections = [
+        section(run, folder, f"{number}-" if many else "")
+        for number, (_, run) in enumerate(runs, 1)
+    ]
+    write_atomically(page, render(template, sections=sections).encode())
+    return page
 
 
 def page_path(output: Path) -> Path:

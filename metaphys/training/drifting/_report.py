@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metaphys._errors import check
-from metaphys._saving import write_atomically
 from metaphys.training._findings import QUICK, points
-from metaphys.training._page import page_path, render, stored
+from metaphys.training._page import stored, write_sections
 from metaphys.training.drifting._courses import Course, cost
 from metaphys.training.drifting._results import OWN, DriftRun, read_drift
 
@@ -39,15 +37,8 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         FileNotFoundError: a directory holds no results.
         ValueError: results are damaged.
     """
-    check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
     results = [read_drift(Path(run)) for run in runs]
-    page = page_path(Path(output) if output is not None else results[0].path)
-    sections = []
-    for number, run in enumerate(results):
-        prefix = f"{number + 1}-" if len(results) > 1 else ""
-        sections.append(_section(run, page.parent / "pictures", prefix))
-    write_atomically(page, render("drift.html", sections=sections).encode())
-    return page
+    return write_sections("drift.html", [(run.path, run) for run in results], _section, output)
 
 
 def _section(run: DriftRun, folder: Path, prefix: str) -> dict[str, Any]:

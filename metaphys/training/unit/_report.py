@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaphys._errors import check
-from metaphys._saving import write_atomically
 from metaphys.training._findings import points
-from metaphys.training._page import page_path, render, stored
+from metaphys.training._page import stored, write_sections
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._findings import interval, sentences
 from metaphys.training.unit._results import TrainedRun, read_trained
@@ -58,15 +56,8 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         FileNotFoundError: a directory holds no results.
         ValueError: results are damaged.
     """
-    check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
     results = [read_trained(Path(run)) for run in runs]
-    page = page_path(Path(output) if output is not None else results[0].path)
-    sections = []
-    for number, run in enumerate(results):
-        prefix = f"{number + 1}-" if len(results) > 1 else ""
-        sections.append(_section(run, page.parent / "pictures", prefix))
-    write_atomically(page, render("unit.html", sections=sections).encode())
-    return page
+    return write_sections("unit.html", [(run.path, run) for run in results], _section, output)
 
 
 def _section(run: TrainedRun, folder: Path, prefix: str) -> dict[str, Any]:

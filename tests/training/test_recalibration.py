@@ -385,6 +385,13 @@ def test_units_are_drawn_where_units_can_be() -> None:
         assert not moves or -1 < found.mismatch.Is < 0.5
 
 
+def test_where_not_even_the_centre_answers_nobody_waits_for_ever() -> None:
+    unknowns = MismatchUnknowns(Circuit(samples=4), {"Is": torch.tensor(1.0)})
+    backwards = torch.tensor([-3.0])
+    with pytest.raises(FloatingPointError, match="`centre` must be scores at which"):
+        answering(unknowns, backwards, backwards)
+
+
 def test_imagined_units_are_those_of_the_prior() -> None:
     setting = build(RecalibrationConfig(system="circuit", layers=2))
     units = imagined(setting.guess, 2, "a test")

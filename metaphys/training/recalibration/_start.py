@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metaphys._errors import refuse
 from metaphys.physics import System, Unknowns
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._loop import Loop, begin, check_finite, descend
@@ -55,6 +56,10 @@ def imagined(prior: Prior, layers: int, *key: object) -> Units:
     return unit
 
 
+HALVINGS = 30
+"""Single precision cannot tell what is nearer from the centre itself."""
+
+
 @torch.no_grad()
 def answering(unknowns: Unknowns, z: Tensor, centre: Tensor) -> System:
     """The system at scores z (p,), brought half way to ``centre`` until it answers at rest.
@@ -64,9 +69,17 @@ def answering(unknowns: Unknowns, z: Tensor, centre: Tensor) -> System:
     """
     ports = unknowns.ports
     controls = {name: z.new_zeros(shape) for name, shape in ports.controls.items()}
-    while not unknowns.system(z)(z.new_zeros(ports.drive), controls).isfinite().all():
+    for _ in range(HALVINGS):
+        if unknowns.system(z)(z.new_zeros(ports.drive), controls).isfinite().all():
+            return unknowns.system(z)
         z = (z + centre.to(z)) / 2
-    return unknowns.system(z)
+    refuse(
+        "centre",
+        expected="scores at which the system answers at rest",
+        got="scores at which its readout is not finite",
+        remedy="Lower the spread; a posterior's mean that no unit can have was fitted wrongly.",
+        error=FloatingPointError,
+    )
 
 
 def training_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metaphys.training.recalibration._array import array_problem
 from metaphys.training.recalibration._build import build
+from metaphys.training.recalibration._classical import gauss_newton, on_twin
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
 from metaphys.training.recalibration._experiment import recalibrate
@@ -25,10 +26,12 @@ __all__ = [
     "array_problem",
     "build",
     "cancelled",
+    "gauss_newton",
     "identify",
     "imagined",
     "learn_prior",
     "learn_start",
+    "on_twin",
     "recalibrate",
     "trained",
 ]

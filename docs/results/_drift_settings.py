@@ -14,10 +14,9 @@ from torch import nn
 from metaphys.data import vowels
 from metaphys.nn import FeatureNetwork, functional
 from metaphys.physics import Circuit, CircuitSpread, PlateSpread, SHGSpread, Spread, System
+from metaphys.training._kinds import KINDS, deviation
 from metaphys.training.drifting import DriftConfig, Setting, build
 from metaphys.training.drifting._setting import WALKS
-from metaphys.training.unit._kinds import KINDS
-from metaphys.training.unit._machine import deviation
 
 HERE = Path(__file__).parent
 CIRCUIT = Circuit(samples=84)

@@ -12,7 +12,7 @@ from _rows import scaled as to_range
 from metaphys.data import vowels
 from metaphys.nn import functional
 from metaphys.physics import MismatchUnknowns, Population
-from metaphys.training._problem import Params
+from metaphys.training._draws import Params
 from metaphys.training.recalibration import Prior, RecalibrationConfig, Setting, build
 
 HERE = Path(__file__).parent

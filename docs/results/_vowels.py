@@ -16,8 +16,8 @@ from torch import nn
 from metaphys.data import Dataset, vowels
 from metaphys.nn import FeatureNetwork, run_on
 from metaphys.physics import Device, PhysicsAware, System, WithNoise, nrmse
-from metaphys.training._problem import TEST_UNITS
-from metaphys.training.unit._wire import Wire
+from metaphys.training._draws import TEST_UNITS
+from metaphys.training._wire import Wire
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import trained
 import tyro
 
 from metaphys.training import RunDirectory, TrainConfig, train
-from metaphys.training._problem import TEST_UNITS
+from metaphys.training._draws import TEST_UNITS
 from metaphys.training.unit._results import read_trained
 
 HERE = Path(__file__).parent

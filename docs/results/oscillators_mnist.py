@@ -28,7 +28,7 @@ from metaphys.cli._progress import shown
 from metaphys.data import Split, mnist
 from metaphys.nn import OscillatorNetwork
 from metaphys.training import RunDirectory, read_config
-from metaphys.training._problem import generator
+from metaphys.training._draws import generator
 
 HERE = Path(__file__).parent
 NAME = "oscillators-mnist"

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from metaphys._runs import load_tree, save_tree
 from metaphys.physics import OscillatorUnknowns, infer
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training._judge import fine_tuning, judge
-from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training.recalibration import (
     Known,
     Measurement,

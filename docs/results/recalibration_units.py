@@ -27,7 +27,7 @@ from metaphys._runs import load_tree, save_tree
 from metaphys.data import Split
 from metaphys.physics import Device, PhysicsAware, infer
 from metaphys.training._adaptation import cross_entropy
-from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
 from metaphys.training.recalibration import (
     Known,
     Prior,

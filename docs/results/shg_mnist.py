@@ -40,7 +40,7 @@ from metaphys.physics import (
     random_drives,
 )
 from metaphys.physics.shg import Pulse, PulseShaper, Spectrometer, TimeWindow
-from metaphys.training.unit._wire import Wire
+from metaphys.training._wire import Wire
 
 SIDE, BINS, CLASSES = 14, 140, 10
 SPREAD = SHGSpread(coupling=0.06, dk0=3.0, crosstalk=0.06, shift=0.15)

@@ -25,7 +25,7 @@ from metaphys.physics import (
     ThinSHG,
 )
 from metaphys.physics.shg import TimeWindow
-from metaphys.training._problem import TEST_UNITS
+from metaphys.training._draws import TEST_UNITS
 
 LAYERS = 2
 SLOTS = (torch.arange(100) // 2) % 12  # each formant in eight of the shaper's hundred levels

@@ -30,7 +30,7 @@ from metaphys.physics import (
     nrmse,
     random_drives,
 )
-from metaphys.training._problem import TEST_UNITS, generator
+from metaphys.training._draws import TEST_UNITS, generator
 
 HERE = Path(__file__).parent
 FRESH, HIGH, NOISE = 20, 2.0, 0.01

@@ -22,7 +22,7 @@ from metaphys.physics import (
     System,
     circuit_netlist,
 )
-from metaphys.training._problem import TEST_UNITS
+from metaphys.training._draws import TEST_UNITS
 
 LAYERS, CLASSES = 3, 7
 SAMPLES = 12 * CLASSES  # all twelve formants within 12 us, once before the reading of each class

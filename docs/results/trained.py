@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._runs import half_interval
+from metaphys.training._kinds import KINDS, scaled
 from metaphys.training.unit._findings import wilson
-from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._results import TrainedRun, read_trained
 
 HERE = Path(__file__).parent

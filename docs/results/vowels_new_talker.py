@@ -27,8 +27,8 @@ from torch import nn
 
 from metaphys.nn import run_on
 from metaphys.physics import Device, PhysicsAware, Population, WithNoise
-from metaphys.training._problem import TEST_UNITS
-from metaphys.training.unit._wire import Wire
+from metaphys.training._draws import TEST_UNITS
+from metaphys.training._wire import Wire
 
 DRAWS = 20
 EPISODES, QUERIES = 4, 16  # of one step

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from metaphys.optim import Rule, apply_updates
-from metaphys.training._problem import LOGIT_SCALE, Params
+from metaphys.training._draws import Params
+from metaphys.training._kinds import LOGIT_SCALE
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Rules = Callable[[int], Rule]

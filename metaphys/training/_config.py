@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check
+from metaphys.training._options import from_plain
 from metaphys.training._patience import Patience
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -141,59 +137,3 @@ class Config(Patience):
             ValueError: an entry is unknown or of another kind.
         """
         return from_plain(cls, values)
-
-
-Options = TypeVar("Options", bound="DataclassInstance")
-
-
-def from_plain(kind: type[Options], values: Any) -> Options:
-    """A configuration from what a file holds, which may be anything.
-
-    Raises:
-        ValueError: there is none in it.
-
-    Example:
-        >>> from_plain(Config, {"units": 3}).units
-        3
-    """
-    known = sorted(field.name for field in dataclasses.fields(kind))
-    fits = isinstance(values, dict) and set(values) <= {*known}
-    check(fits, "config", expected=f"of entries among {known}", got=values)
-    root = values.get("data_root")
-    try:
-        return kind(**{**values, "data_root": None if root is None else Path(root)})
-    except TypeError as error:  # a comparison with a string, for example
-        raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}.") from error
-
-
-def alike(kind: type[Options], other: Any, shared: str, **own: Any) -> Options:
-    """The configuration of another kind of experiment that has some options in common.
-
-    Args:
-        kind: of the configuration that is made.
-        other: the one that is there.
-        shared: names of what is taken from it.
-        own: what is not.
-
-    Example:
-        >>> alike(Config, Config(pool=4, seed=3), "pool data", noise=0.5).pool
-        4
-    """
-    return kind(**{name: getattr(other, name) for name in shared.split()}, **own)
-
-
-def saved_config(kind: type[Options], metadata: Mapping[str, str], checkpoint: Path) -> Options:
-    """The configuration that a checkpoint belongs to.
-
-    Raises:
-        ValueError: there is none in it.
-    """
-    try:
-        return from_plain(kind, json.loads(metadata["config"]))
-    except (KeyError, ValueError) as error:
-        refuse(
-            "checkpoint",
-            expected="one that holds the configuration of its network",
-            got=f"{checkpoint} ({error})",
-            remedy="It is damaged; train again or take another one.",
-        )

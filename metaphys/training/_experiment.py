@@ -12,10 +12,11 @@ import torch
 from metaphys._runs import Progress, RunDirectory
 from metaphys.training import _outer
 from metaphys.training._config import Config
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS
 from metaphys.training._judge import GRID, Grid, Recipe, Verdict, judge, linear_accuracy, sweep
 from metaphys.training._loop import Loop, begin, selecting
 from metaphys.training._model import learned_recipe, save_model
-from metaphys.training._problem import TEST_UNITS, VALIDATION_UNITS, build
+from metaphys.training._problem import build
 from metaphys.training._results import SWEEPS
 
 NOMINAL_LR, RIVAL_LR, WARM_LR = 1e-2, 0.5, 2e-2

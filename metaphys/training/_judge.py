@@ -12,7 +12,8 @@ from torch import Tensor
 import metaphys
 from metaphys.data import Dataset, Split
 from metaphys.training._adaptation import LOSSES, Loss, Rules, adapt
-from metaphys.training._problem import Params, Problem, draw_samples
+from metaphys.training._draws import Params, draw_samples
+from metaphys.training._problem import Problem
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training import _outer
 from metaphys.training._adaptation import squared_error
-from metaphys.training._config import Config, saved_config
+from metaphys.training._config import Config
 from metaphys.training._judge import Recipe, judge
+from metaphys.training._options import saved_config
 from metaphys.training._problem import Problem, build
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 import metaphys
 from metaphys.training._adaptation import adapt, cross_entropy, squared_error
+from metaphys.training._draws import Params, draw_samples, draw_units
 from metaphys.training._loop import Loop, begin, check_finite, descend
-from metaphys.training._problem import Params, Problem, draw_samples, draw_units
+from metaphys.training._problem import Problem
 
 BATCH = 32
 """Samples of a unit in one step of training without an inner loop."""

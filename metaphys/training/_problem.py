@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from metaphys import data as datasets
 from metaphys._errors import check
-from metaphys.data import Dataset, Split
+from metaphys.data import Dataset
 from metaphys.nn import OscillatorNetwork, functional, run_on
 from metaphys.physics import (
     Device,
@@ -27,14 +24,9 @@ from metaphys.physics import (
     WithNoise,
 )
 from metaphys.training._config import Config
-
-Params = dict[str, Tensor]
-
-TRAINING_UNITS, VALIDATION_UNITS, TEST_UNITS = 0, 10_000, 20_000
-"""Where the seeds of each kind of unit begin."""
-
-LOGIT_SCALE = 10.0
-"""Logits per rad of the final angles; fixed, so that no digital weight learns."""
+from metaphys.training._data import pooled, some
+from metaphys.training._draws import Params, generator, seed_of
+from metaphys.training._kinds import LOGIT_SCALE
 
 
 @dataclass(frozen=True)
@@ -88,6 +80,7 @@ def build(config: Config) -> Problem:
         ValueError, FileNotFoundError: the data cannot be had.
 
     Example:
+        >>> import torch
         >>> problem = build(Config(units=2))
         >>> problem.apply(problem.initial, torch.rand(3, 64)).shape
         torch.Size([3, 10])
@@ -121,66 +114,3 @@ def build(config: Config) -> Problem:
     )
     population = Population(network.systems[0], spread, noise=config.noise)
     return Problem(config, data, network, apply, params, population)
-
-
-def some(part: Split, count: int) -> Split:
-    """At most ``count`` samples, always the same ones."""
-    rows = torch.randperm(len(part), generator=generator("choosing"))[:count].sort().values
-    return Split(part.inputs[rows], part.targets[rows])
-
-
-def pooled(data: Dataset, pool: int) -> Dataset:
-    """The data set with blocks of ``pool`` by ``pool`` pixels averaged."""
-    if pool == 1:
-        return data
-    check(
-        all(size % pool == 0 for size in data.shape),
-        "pool",
-        expected=f"a divisor of the image sides {data.shape}",
-        got=pool,
-    )
-    average = functools.partial(torch.nn.functional.avg_pool2d, kernel_size=pool)
-
-    def split(part: Split) -> Split:
-        images = part.inputs.reshape(-1, 1, *data.shape)
-        return Split(average(images).flatten(1), part.targets)
-
-    shape = tuple(size // pool for size in data.shape)
-    return Dataset(
-        name=f"{data.name}, {shape[0]}x{shape[1]}",
-        classes=data.classes,
-        shape=shape,
-        train=split(data.train),
-        validation=split(data.validation),
-        test=split(data.test),
-        linear_accuracy=None,
-        source=data.source,
-    )
-
-
-def seed_of(*key: object) -> int:
-    """An integer seed that depends on ``key`` alone; neighbouring keys give unrelated seeds."""
-    digest = hashlib.sha256(":".join(map(str, key)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
-def generator(*key: object) -> torch.Generator:
-    """Random numbers that depend on ``key`` alone.
-
-    Every step of a run draws from a generator of its own (its key holds the phase and the index),
-    so a run that was stopped goes on with the same numbers, and nothing has to be stored.
-    """
-    return torch.Generator().manual_seed(seed_of(*key))
-
-
-def draw_units(count: int, *key: object) -> list[int]:
-    """Seeds of ``count`` units of the training population."""
-    drawn = torch.randint(TRAINING_UNITS, VALIDATION_UNITS, (count,), generator=generator(*key))
-    return drawn.tolist()
-
-
-def draw_samples(part: Split, units: int, count: int, *key: object) -> tuple[Tensor, Tensor]:
-    """``count`` different samples a unit: inputs (U, count, features), targets (U, count)."""
-    source = generator(*key)
-    rows = torch.stack([torch.randperm(len(part), generator=source)[:count] for _ in range(units)])
-    return part.inputs[rows], part.targets[rows]

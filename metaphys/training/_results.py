@@ -10,7 +10,8 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
-from metaphys.training._config import Config, Options, from_plain
+from metaphys.training._config import Config
+from metaphys.training._options import Options, from_plain
 from metaphys.training._statistics import Method, methods
 
 ALIKE = ("seed", "threads", "data_root")

@@ -17,7 +17,7 @@ import torch
 from metaphys.data import Dataset, Split
 from metaphys.nn import FeatureNetwork
 from metaphys.physics import Ports, SimulatedDevice, nrmse
-from metaphys.training.unit._wire import Wire
+from metaphys.training._wire import Wire
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from metaphys._runs import Advance, RunDirectory, Silent
 from metaphys.nn import run_on
 from metaphys.physics import Population
+from metaphys.training._kinds import KINDS
 from metaphys.training._loop import begin
 from metaphys.training.drifting import Course, DriftConfig, DriftingUnits, Setting, build, drift
 from metaphys.training.drifting import _following as following
@@ -27,7 +28,6 @@ from metaphys.training.drifting._pictures import over_time
 from metaphys.training.drifting._report import sentences, write_report
 from metaphys.training.drifting._results import read_drift
 from metaphys.training.drifting._training import of_the_first_day, stepped
-from metaphys.training.unit._kinds import KINDS
 from tests.training.test_report import text_of
 
 UNITS = [20_000, 20_001]

@@ -30,10 +30,10 @@ from metaphys.training import (
     read_metrics,
     squared_error,
 )
+from metaphys.training._draws import draw_samples
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._loop import begin
 from metaphys.training._outer import BATCH, begin_meta, learned_rules, nominal_step
-from metaphys.training._problem import draw_samples
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 TINY = Config(

@@ -31,14 +31,14 @@ from metaphys.training import (
     train,
 )
 from metaphys.training._command import REPORTED, command_of
+from metaphys.training._kinds import scaled, within
+from metaphys.training._wire import Wire
 from metaphys.training.unit import _report
 from metaphys.training.unit._findings import sentences, wilson
-from metaphys.training.unit._kinds import scaled, within
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, start
 from metaphys.training.unit._machine import batch, build_machine
 from metaphys.training.unit._report import write_report
 from metaphys.training.unit._results import TrainedRun, read_trained
-from metaphys.training.unit._wire import Wire
 from tests.training.runs import finished
 
 TINY = TrainConfig(system="plate", steps=4, batch=4, judged=20, looks=2, spsa_directions=2)

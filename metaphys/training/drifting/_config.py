@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
-from metaphys.training._config import from_plain
+from metaphys.training._options import from_plain
 
 CHOICES = {"system": ("plate", "circuit", "shg"), "data": ("digits", "mnist", "vowels")}
 QUICK_INTERVALS = 4

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metaphys._runs import Progress, RunDirectory
 from metaphys.physics import Belief
+from metaphys.training._draws import TEST_UNITS, TRAINING_UNITS, Params
 from metaphys.training._loop import Loop, begin
-from metaphys.training._problem import TEST_UNITS, TRAINING_UNITS, Params
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._config import DriftConfig
 from metaphys.training.drifting._courses import ROW, Course, rows

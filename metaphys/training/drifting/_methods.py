@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metaphys.physics import Belief, PhysicsAware
+from metaphys.training._draws import Params
 from metaphys.training._loop import Loop, begin
-from metaphys.training._problem import Params
 from metaphys.training.drifting._following import Followed, twins
 from metaphys.training.drifting._setting import Setting
 from metaphys.training.drifting._training import LATER, stepped

@@ -12,11 +12,11 @@ from torch.func import functional_call
 from metaphys.data import Dataset, Split
 from metaphys.nn import Measured, run_on
 from metaphys.physics import Device, Spread, System
-from metaphys.training._config import alike
-from metaphys.training._problem import Params
+from metaphys.training._draws import Params
+from metaphys.training._kinds import KINDS, scaled
+from metaphys.training._options import alike
 from metaphys.training.drifting._config import DriftConfig
 from metaphys.training.unit import TrainConfig
-from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._learning import accuracy, predicted
 from metaphys.training.unit._machine import batch, build_machine
 

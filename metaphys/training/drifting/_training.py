@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from metaphys.training._adaptation import cross_entropy
+from metaphys.training._draws import Params
+from metaphys.training._kinds import within
 from metaphys.training._loop import Loop, begin, check_finite, descend
-from metaphys.training._problem import Params
 from metaphys.training.drifting._setting import Setting
-from metaphys.training.unit._kinds import within
 
 FIRST_DAY, LATER = 1 / 3, 1 / 10
 """Step sizes of training on a twin, in those of training in silico."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from metaphys.physics import Converter, OscillatorUnknowns
-from metaphys.training import _problem
-from metaphys.training._config import Config, alike
-from metaphys.training._problem import Params, Problem
+from metaphys.training import _draws, _problem
+from metaphys.training._config import Config
+from metaphys.training._draws import Params
+from metaphys.training._options import alike
+from metaphys.training._problem import Problem
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
 from metaphys.training.recalibration._prior import Prior
@@ -36,7 +38,7 @@ def array_setting(config: RecalibrationConfig) -> Setting:
     limit = config.coupling_limit
 
     def initial(seed: int) -> Params:
-        found = array.init_controls(generator=_problem.generator(seed, "initial"))
+        found = array.init_controls(generator=_draws.generator(seed, "initial"))
         return {f"layers.0.controls.{name}": value for name, value in found.items()}
 
     def correct(params: Params, unit: Unit) -> Params:

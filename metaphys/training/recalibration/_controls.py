@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metaphys.training._problem import Params
+from metaphys.training._draws import Params
 
 COUPLING = "layers.0.controls.coupling"
 NEAR = 0.97

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
+from metaphys.training._draws import TEST_UNITS, Params
 from metaphys.training._loop import begin
-from metaphys.training._problem import TEST_UNITS, Params
 from metaphys.training.recalibration._build import build
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._prior import Prior, learn_prior

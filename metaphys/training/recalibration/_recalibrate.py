@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from metaphys.physics import Posterior
-from metaphys.training._problem import Params, generator
+from metaphys.training._draws import Params, generator
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior, inferred
 from metaphys.training.recalibration._setting import Setting, Unit

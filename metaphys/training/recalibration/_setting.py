@@ -14,8 +14,8 @@ from torch.func import functional_call
 from metaphys.data import Dataset, Split
 from metaphys.nn import Measured, run_on
 from metaphys.physics import Converter, Device, Population, WithArchive, WithConverters
-from metaphys.training import _problem
-from metaphys.training._problem import Params
+from metaphys.training import _draws
+from metaphys.training._draws import Params
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import Prior
@@ -85,7 +85,7 @@ class Setting:
                 low=self.low,
                 high=self.high,
                 most=most // len(self.nominal),
-                seed=_problem.seed_of(unit, layer) if layer else unit,
+                seed=_draws.seed_of(unit, layer) if layer else unit,
                 controls={**controls, **set_to},
             )
             found.append(one)
@@ -106,7 +106,7 @@ class Setting:
 
     def training_unit(self, *key: object) -> Unit:
         """A simulated unit of the training population."""
-        (seed,) = _problem.draw_units(1, *key)
+        (seed,) = _draws.draw_units(1, *key)
         return self.simulated(seed)
 
     def simulated(self, unit: int) -> Unit:
@@ -116,6 +116,6 @@ class Setting:
     def batch(self, *key: object) -> tuple[Tensor, Tensor]:
         """Training samples that depend on ``key`` alone."""
         part = self.data.train
-        source = _problem.generator(*key)
+        source = _draws.generator(*key)
         rows = torch.randint(len(part), (self.config.batch,), generator=source)
         return part.inputs[rows], part.targets[rows]

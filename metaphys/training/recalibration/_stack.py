@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from metaphys.physics import MismatchUnknowns, Population
-from metaphys.training._config import alike
-from metaphys.training._problem import Params
+from metaphys.training._draws import Params
+from metaphys.training._kinds import KINDS, deviation, scaled
+from metaphys.training._options import alike
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._prior import Prior
 from metaphys.training.recalibration._setting import Setting
 from metaphys.training.unit import TrainConfig
-from metaphys.training.unit._kinds import KINDS, scaled
-from metaphys.training.unit._machine import Machine, build_machine, build_network, deviation
+from metaphys.training.unit._machine import Machine, build_machine, build_network
 
 BROADER = 2.0
 """A guess is this much broader than the tolerances that are stated."""

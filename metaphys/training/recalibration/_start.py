@@ -10,11 +10,11 @@ from torch import Tensor
 from metaphys._errors import refuse
 from metaphys.physics import System, Unknowns
 from metaphys.training._adaptation import cross_entropy
+from metaphys.training._draws import Params, generator
+from metaphys.training._kinds import within
 from metaphys.training._loop import Loop, begin, check_finite, descend
-from metaphys.training._problem import Params, generator
 from metaphys.training.recalibration._prior import Prior
 from metaphys.training.recalibration._setting import Correction, Setting, Unit
-from metaphys.training.unit._kinds import within
 
 Units = Callable[[int], Unit]
 """The unit that a step is taken on."""

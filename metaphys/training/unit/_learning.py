@@ -14,9 +14,9 @@ from metaphys.data import Split
 from metaphys.nn import Measured, TrainingRule, run_on
 from metaphys.physics import Device
 from metaphys.training._adaptation import cross_entropy
+from metaphys.training._draws import Params, seed_of
+from metaphys.training._kinds import within
 from metaphys.training._loop import Loop, begin, check_finite, descend
-from metaphys.training._problem import Params, seed_of
-from metaphys.training.unit._kinds import within
 from metaphys.training.unit._machine import Machine, batch
 
 CHUNK = 250

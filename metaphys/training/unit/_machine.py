@@ -23,9 +23,10 @@ from metaphys.physics import (
     WithNoise,
     circuit_netlist,
 )
-from metaphys.training._problem import Params, generator, pooled, seed_of, some
+from metaphys.training._data import held, pooled, some
+from metaphys.training._draws import Params, generator, seed_of
+from metaphys.training._kinds import KINDS, Kind, deviation, scaled
 from metaphys.training.unit._config import TrainConfig
-from metaphys.training.unit._kinds import KINDS, Kind, scaled
 
 CHOOSING = 200
 """Validation images of the learning curve, at most."""
@@ -102,7 +103,7 @@ def build_machine(config: TrainConfig) -> Machine:
     """
     kind = KINDS[config.system]
     plain = _judged(pooled(datasets.load(config.data, config.data_root), config.pool), config)
-    data = _stretched(plain, kind.hold(plain.features))
+    data = held(plain, kind.hold(plain.features))
     network, initial = build_network(config, kind, data)
     nominal = _systems(network)
     hardware = [kind.hardware(system) for system in nominal]
@@ -152,14 +153,6 @@ def _judged(data: Dataset, config: TrainConfig) -> Dataset:
     return dataclasses.replace(data, test=some(data.test, config.judged))
 
 
-def _stretched(data: Dataset, hold: int) -> Dataset:
-    def stretched(part: Split) -> Split:
-        return Split(part.inputs.repeat_interleave(hold, -1), part.targets)
-
-    parts = {name: stretched(getattr(data, name)) for name in ("train", "validation", "test")}
-    return dataclasses.replace(data, **parts)
-
-
 def _unit(config: TrainConfig, kind: Kind, system: System, layer: int) -> Any:
     # A single layer is the unit that meta-training knows by this seed.
     key = f"layer {layer}" if config.layers > 1 else ""
@@ -180,16 +173,6 @@ def _spice(unit: Any, config: TrainConfig) -> Device:
         temperature=temperature,
         processes=config.threads,
     )
-
-
-def deviation(system: System, kind: Kind) -> float:
-    """Standard deviation of the readout for drives that are uniform in their range."""
-    source = generator("deviation")
-    drive = torch.rand(32, system.ports.drive, generator=source)
-    controls = system.init_controls(generator=source)
-    with torch.no_grad():
-        readout = system(kind.low + (kind.high - kind.low) * drive, controls)
-    return float(readout.std())
 
 
 def batch(part: Split, count: int, *key: object) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
-from metaphys.training._config import Config, alike, saved_config
+from metaphys.training._config import Config
+from metaphys.training._draws import Params
+from metaphys.training._kinds import KINDS, scaled
 from metaphys.training._model import save_model
+from metaphys.training._options import alike, saved_config
 from metaphys.training._outer import begin_meta
-from metaphys.training._problem import Params
 from metaphys.training.unit._config import TrainConfig
-from metaphys.training.unit._kinds import KINDS, scaled
 from metaphys.training.unit._machine import Machine, build_machine
 
 KIND = "metaphys network"

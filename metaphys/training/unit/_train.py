@@ -14,11 +14,12 @@ from torch import Tensor
 
 from metaphys._runs import MEASUREMENTS, SECONDS, Progress, RunDirectory
 from metaphys.nn import InSilico
+from metaphys.training._draws import Params
 from metaphys.training._judge import linear_accuracy
-from metaphys.training._problem import Params
+from metaphys.training._kinds import KINDS
+from metaphys.training._wire import Wire
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._gradients import Rules, rules
-from metaphys.training.unit._kinds import KINDS
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, predicted, start
 from metaphys.training.unit._machine import Machine, build_machine, build_network
 from metaphys.training.unit._saved import save_network
@@ -30,7 +31,6 @@ from metaphys.training.unit._twins import (
     with_fitted,
 )
 from metaphys.training.unit._way import excess, way
-from metaphys.training.unit._wire import Wire
 
 
 class Training:

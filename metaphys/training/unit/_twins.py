@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from metaphys.physics import Calibrate, System, fit_twin, random_drives
-from metaphys.training._problem import generator, seed_of
-from metaphys.training.unit._kinds import KINDS, scaled
+from metaphys.training._draws import generator, seed_of
+from metaphys.training._kinds import KINDS, scaled
 from metaphys.training.unit._machine import Machine
 
 FRESH = 5

@@ -11,7 +11,8 @@ from torch.func import functional_call
 from metaphys.nn import Measured, run_on
 from metaphys.nn._excess import watched_excess
 from metaphys.physics import Ports, System
-from metaphys.training._problem import Params, some
+from metaphys.training._data import some
+from metaphys.training._draws import Params
 from metaphys.training.unit._machine import Machine
 
 SAMPLES = 50

@@ -23,8 +23,11 @@ from metaphys.physics import (
     System,
     ThinSHG,
 )
-from metaphys.training._problem import LOGIT_SCALE
-from metaphys.training.unit._wire import Wire
+from metaphys.training._draws import generator
+from metaphys.training._wire import Wire
+
+LOGIT_SCALE = 10.0
+"""Logits per rad of the final angles; fixed, so that no digital weight learns."""
 
 WAVEFORM = 196
 """Samples that data are stretched to, about, where they become a waveform."""
@@ -134,3 +137,13 @@ def within(name: str, value: Tensor) -> Tensor:
     What is clamped inside the network has no derivative, and would stay out for good.
     """
     return value.clamp(0, 1) if name.endswith("controls.inserted") else value
+
+
+def deviation(system: System, kind: Kind) -> float:
+    """Standard deviation of the readout for drives that are uniform in their range."""
+    source = generator("deviation")
+    drive = torch.rand(32, system.ports.drive, generator=source)
+    controls = system.init_controls(generator=source)
+    with torch.no_grad():
+        readout = system(kind.low + (kind.high - kind.low) * drive, controls)
+    return float(readout.std())

@@ -40,6 +40,7 @@ WITHOUT_EXAMPLE = {
     "metaphys._runs.read_metadata": "likewise",
     "metaphys.cli.main": "a command: its --help shows how",
     "metaphys.data.mnist": "reads files that have to be downloaded",
+    "metaphys.data.talkers": "reads a file that has to be downloaded",
     "metaphys.data.vowels": "reads a file that has to be downloaded",
     "metaphys.physics.replay": "the example of `record` shows both",
 }

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metaphys import data
 from metaphys.data import Split
-from metaphys.data._hillenbrand import VOWELS, read_tokens
-from metaphys.data._vowels import _SEVEN
 
 FORMANTS = 3
 """F1, F2 and F3, each at four times of a vowel."""
@@ -62,15 +61,10 @@ class Talkers:
     def __init__(
         self, root: Path, classes: int, *, known: str, new: str, verify: bool = True
     ) -> None:
-        kinds = _SEVEN if classes == 7 else VOWELS
-        tokens = read_tokens(root / "vowdata.dat", verify=verify)
-        tokens = [token for token in tokens if token.complete and token.vowel in kinds]
+        said = data.talkers(root, classes=7 if classes == 7 else 12, verify=verify)
         self.known, self.new, self.classes = known, new, classes
-        self.targets = torch.tensor([kinds.index(token.vowel) for token in tokens])
-        self._of: dict[str, list[int]] = {}
-        for index, token in enumerate(tokens):
-            self._of.setdefault(token.talker, []).append(index)
-        logs = torch.tensor([token.formants for token in tokens], dtype=torch.float32).log()
+        self._said, self.targets = said, said.targets
+        logs = said.formants.float().log()
         heard = torch.cat([self.rows(group) for group in known])
         self._deviation = deviation = logs[heard].std(0)
         self.inputs = (logs - logs[heard].mean(0)) / deviation
@@ -82,17 +76,16 @@ class Talkers:
     @functools.cache  # noqa: B019 (asked for in every step, and as long-lived as its script)
     def rows(self, group: str, but: str = "") -> Tensor:
         """The tokens of a group, without those of one talker."""
-        talkers = [name for name in self._of if name[0] == group and name != but]
-        return torch.tensor([row for name in talkers for row in self._of[name]])
+        return self._said.rows([name for name in self._said.group(group) if name != but])
 
+    @functools.cache  # noqa: B019 (likewise)
     def givers(self, group: str) -> list[str]:
         """Talkers of a group with a complete token of every vowel."""
-        names = [name for name in self._of if name[0] == group]
-        return [name for name in names if len(self._of[name]) == self.classes]
+        return [name for name in self._said.complete if name[0] == group]
 
     def shots(self, talker: str) -> Split:
         """One labelled vowel of each class."""
-        rows = self._of[talker]
+        rows = self._said.rows([talker])
         return Split(self.inputs[rows], self.targets[rows])
 
     def others(self, talker: str) -> Split:

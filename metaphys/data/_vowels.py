@@ -100,9 +100,7 @@ def vowels(
     check(test > 0, "test", expected="> 0", got=test)
     total = validation + test
     check(total < 1, "test", expected="less than 1 together with validation", got=total)
-    kinds = _SEVEN if classes == 7 else VOWELS
-    tokens = read_tokens(_located(Path(root), download), verify=verify)
-    tokens = [token for token in tokens if token.complete and token.vowel in kinds]
+    kinds, tokens = complete_tokens(Path(root), classes, verify=verify, download=download)
     tokens = _of_the_papers(tokens) if talkers is None else _of(talkers, tokens)
     inputs = _scaled(tokens).to(torch.get_default_dtype() if dtype is None else dtype)
     targets = torch.tensor([kinds.index(token.vowel) for token in tokens])
@@ -122,6 +120,15 @@ def vowels(
         linear_accuracy=_LINEAR.get((classes, talkers, by_talker)),
         source="Hillenbrand, Getty, Clark, Wheeler 1995",
     )
+
+
+def complete_tokens(
+    root: Path, classes: int, *, verify: bool, download: bool
+) -> tuple[Sequence[str], list[Token]]:
+    """The vowels of ``classes``, and all complete tokens of them."""
+    kinds = _SEVEN if classes == 7 else VOWELS
+    tokens = read_tokens(_located(root, download), verify=verify)
+    return kinds, [token for token in tokens if token.complete and token.vowel in kinds]
 
 
 def _located(root: Path, download: bool) -> Path:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from result_tables import RESULTS
 
+from metaphys.data._hillenbrand import VOWELS
 from tests.docs.scripts import result_script
 
 script = result_script("vowels_new_talker")
@@ -33,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for group, count in GROUPS.items():
         for number in range(1, count + 1):
             own = SHIFT[group] + 0.02 * torch.randn(3, generator=generator)
-            for vowel, centre in zip(heard.VOWELS, centres, strict=True):
+            for vowel, centre in zip(VOWELS, centres, strict=True):
                 noise = 0.02 * torch.randn(4, 3, generator=generator)
                 f = (centre * (own + noise).exp()).round().int().flatten().tolist()
                 columns = [200, 150, *f[:3], 3500, *f[3:]]

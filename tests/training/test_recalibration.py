@@ -350,9 +350,15 @@ def test_the_experiment_runs_on_plates_and_is_read_again(tmp_path: Path) -> None
     config = dataclasses.replace(config.quick(), units=1, prior_calls=4)
     run = RunDirectory(tmp_path / "run", config.to_json())
     rows = recalibrate(config, run, Silent())
-    names = ["in silico", "start alone", "recalibrated, 4 calls", "recalibrated, 8 calls"]
-    assert [row["method"] for row in rows] == names
-    assert [row["device_calls"] for row in rows] == [0, 0, 4, 8]
+    calls = {row["method"]: row["device_calls"] for row in rows}
+    assert len(calls) == len(rows) == 15 and "start alone" not in calls
+    for name in ("recalibrated", "Gauss-Newton", "Gauss-Newton from 1000 draws"):
+        assert (calls[f"{name}, 4 calls"], calls[f"{name}, 8 calls"]) == (4, 8)
+    for name in ("in silico", "population start"):
+        tuned = [row for row in rows if row["method"].startswith(f"{name} + fine-tuning")]
+        assert [(row["device_calls"], row["labels"]) for row in tuned] == [(4, 2), (8, 4)]
+        assert calls[name] == 0
+    assert calls["another unit's"] == 0 and calls["full training"] == 3 * 100 * 2
     again = RunDirectory(tmp_path / "run", config.to_json(), resume=True)
     assert recalibrate(config, again, Silent()) == rows
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from metaphys.physics import Posterior, infer
-from metaphys.training._problem import Params
+from metaphys.training._draws import Params
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import LEAST, Prior
 from metaphys.training.recalibration._recalibrate import Known, trained

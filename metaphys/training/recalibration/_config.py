@@ -12,6 +12,7 @@ from metaphys.training._patience import Patience
 
 SYSTEMS = ("oscillators", "plate", "circuit", "shg")
 DATA = ("digits", "mnist", "vowels")
+QUICK_CALLS = 12
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,21 @@ class RecalibrationConfig(Patience):
     batch: int = 100
     """Samples in a step of training."""
 
+    fine_steps: int = 5
+    """Steps of fine-tuning, the rival with labels, that share a budget, at most."""
+
+    tuning_units: int = 3
+    """Validation units that its optimizer and rate are chosen on."""
+
+    full_units: int = 5
+    """Held-out units, the first ones, that are also trained on with no budget; 0 for none."""
+
+    full_steps: int = 2000
+    """Steps of that, by the exact gradient of the simulated unit, which no experiment has."""
+
     def __post_init__(self) -> None:
         self.check_patience()
+        object.__setattr__(self, "budgets", tuple(self.budgets))  # a list, as JSON has it
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:]))
         positive = len(self.budgets) > 0 and self.budgets[0] >= 1
         fits = rising and positive
@@ -113,9 +127,12 @@ class RecalibrationConfig(Patience):
             "start_steps",
             "layers",
             "judged",
+            "fine_steps",
+            "tuning_units",
+            "full_steps",
         ):
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
-        for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread"):
+        for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread", "full_units"):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
         for name in ("spread", "amplitude"):
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
@@ -152,10 +169,20 @@ class RecalibrationConfig(Patience):
         """The step size where none is chosen."""
         return 0.1 if self.system == "oscillators" else 0.03
 
+    @property
+    def short(self) -> bool:
+        """Whether there is too little of it for any figure to mean anything."""
+        return self == self.quick()
+
     def quick(self) -> RecalibrationConfig:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
         few = {"start_steps": 10, "twin_steps": 3, "prior_units": 1, "prior_rounds": 1}
-        return dataclasses.replace(self, units=min(self.units, 2), prior_calls=8, **few)
+        few |= {"prior_calls": 8, "tuning_units": 1, "full_steps": 3}
+        few |= {"judged": min(self.judged, 50), "full_units": min(self.full_units, 1)}
+        scale = min(1.0, QUICK_CALLS / self.budgets[-1])
+        scaled = {max(self.layers, round(scale * budget)) for budget in self.budgets}
+        units, budgets = min(self.units, 2), tuple(sorted(scaled))
+        return dataclasses.replace(self, units=units, budgets=budgets, **few)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
+from metaphys._runs import MEASUREMENTS, METRICS, Progress, RunDirectory
+from metaphys.training._data import some
 from metaphys.training._draws import TEST_UNITS, Params
-from metaphys.training._loop import begin
+from metaphys.training._judge import linear_accuracy
+from metaphys.training.recalibration import _learning as learning
+from metaphys.training.recalibration._attempts import Attempt, Attempts, judging, nothing, rows
 from metaphys.training.recalibration._build import build
 from metaphys.training.recalibration._config import RecalibrationConfig
-from metaphys.training.recalibration._prior import Prior, learn_prior
-from metaphys.training.recalibration._recalibrate import adapted, identify
-from metaphys.training.recalibration._setting import Correction, Setting
-from metaphys.training.recalibration._start import Units, always, imagined, training_step
+from metaphys.training.recalibration._methods import (
+    classical,
+    recalibrated,
+    untouched,
+    with_labels,
+)
+from metaphys.training.recalibration._names import (
+    ANOTHER,
+    FULL,
+    IN_SILICO,
+    LINEAR,
+    OURS,
+    POPULATION,
+    START,
+    fine_tuning,
+    gauss_newton,
+    under,
+)
+from metaphys.training.recalibration._phases import Phases
+from metaphys.training.recalibration._setting import Setting
 
+LABELS = 10_000
+"""Samples that the linear classifier is trained on, at most."""
 
-class Judged(NamedTuple):
-    """What was reached on the held-out units so far.
-
-    Attributes:
-        accuracy: (units, 2 + budgets): in silico, the start, then recalibrated under each budget.
-        calls: (units, 2 + budgets), device calls that were taken.
-    """
-
-    accuracy: Tensor
-    calls: Tensor
-
-
-class Learned(NamedTuple):
-    """A prior as it is stored: its moments and the noise."""
-
-    moments: Tensor
-    noise: Tensor
+Row = dict[str, Any]
 
 
 class Experiment:
-    """All phases of a run, each stored and continued by itself.
+    """Ours and every rival, on the same units under the same budgets.
 
     Args:
         config: what to do.
@@ -48,105 +52,84 @@ class Experiment:
     """
 
     def __init__(self, config: RecalibrationConfig, run: RunDirectory, progress: Progress) -> None:
-        self.config, self.run, self.progress = config, run, progress
         built = build(config)
         self.setting: Setting = dataclasses.replace(built, archive=run.path / MEASUREMENTS)
+        self.config, self.phase = config, Phases(run, progress)
         self.units = range(TEST_UNITS, TEST_UNITS + config.units)
+        self.rows: list[Row] = []
+        self.summary: dict[str, Any] = {"fine_tuning": {}}
 
-    def phase(self, name: str, state: Any, step: Any, steps: int) -> Any:
-        """One phase; a phase that was finished is read."""
-        with self.progress.phase(name, steps) as advance:
-            return self.run.run_phase(name.replace(" ", "-"), state, step, steps, advance=advance)
+    def judge(self, name: str, attempts: Attempts, *, budgets: bool = False, most: int = 0) -> None:
+        """A method on every held-out unit, or on the first ``most``; a step is a unit."""
+        units = self.units[:most] if most else self.units
+        names = under(name, self.config.budgets) if budgets else [name]
+        step = judging(self.setting, units, attempts)
+        found = self.phase(f"judging {name}", nothing(len(units), len(names)), step, len(units))
+        self.rows += rows(names, self.config.seed, units, found)
 
-    def prior(self) -> Prior:
-        """What training units have in common."""
-        config, guess = self.config, self.setting.guess
-        layers = len(self.setting.nominal)
+    def main(self) -> None:
+        """All of it."""
+        setting, phase = self.setting, self.phase
+        prior = learning.the_prior(setting, phase)
+        nominal = base = learning.in_silico(setting, phase)
+        self.judge(IN_SILICO, untouched(nominal))
+        if setting.correct is not None:
+            # What nothing takes back is trained away: from controls that were made for one unit
+            # that is quicker than from those that suit all (plates: 89 % against 87 % after 300).
+            base = learning.meta_start(setting, phase, prior)
+            self.judge(START, untouched(base))
+        self.judge(OURS, recalibrated(setting, prior, base), budgets=True)
+        for draws in sorted({0, setting.guess.draws}):
+            self.judge(gauss_newton(draws), classical(setting, nominal, draws), budgets=True)
+        other = learning.of_another(setting, phase, prior, base)
+        self.judge(ANOTHER, untouched(other))
+        population = learning.population_start(setting, phase, prior)
+        self.judge(POPULATION, untouched(population))
+        self.with_labels({IN_SILICO: nominal, POPULATION: population})
+        self.fully(base)
+        self.linear()
+        moments = prior.unknowns.moments().tolist()
+        self.summary["prior"] = {"moments": moments, "noise": prior.noise}
 
-        def learned(state: Learned, index: int) -> Learned:
-            units = [
-                layer
-                for unit in range(config.prior_units)
-                for layer in self.setting.measurements(unit, layers * config.prior_calls)
-            ]
-            found = learn_prior(guess, units, config.prior_calls, config.prior_rounds)
-            noise = torch.tensor(found.noise, dtype=torch.float64)
-            return Learned(found.unknowns.moments(), noise)
+    def told(self) -> dict[str, Any]:
+        """What ``summary.json`` holds: the prior, how fine-tuning was tuned, and times."""
+        adapting: dict[str, list[float]] = {}
+        for row in self.rows:
+            adapting.setdefault(row["method"], []).append(row["seconds"])
+        return {**self.summary, "seconds": self.phase.seconds, "adapting": adapting}
 
-        moments = guess.unknowns.moments()
-        state = Learned(torch.zeros_like(moments), torch.zeros((), dtype=torch.float64))
-        found = self.phase("prior", state, learned, 1)
-        unknowns = guess.unknowns.with_moments(found.moments)
-        return guess._replace(unknowns=unknowns, noise=float(found.noise))
+    def with_labels(self, starts: dict[str, Params]) -> None:
+        """Fine-tuning, tuned on validation units."""
+        for start, params in starts.items():
+            chosen = learning.choose(self.setting, self.phase, start, params)
+            self.summary["fine_tuning"] |= chosen.sweeps
+            name = fine_tuning(start)
+            attempts = with_labels(self.setting, params, name, chosen.kinds)
+            self.judge(name, attempts, budgets=True)
 
-    def start(self, name: str, units: Units, correction: Correction | None = None) -> Params:
-        """Controls that training on these units gives."""
-        config = self.config
-        step = training_step(
-            self.setting,
-            units,
-            steps=config.start_steps,
-            lr=config.start_lr or config.rate,
-            key=(config.seed, name),
-            correction=correction,
-        )
-        loop = begin(self.setting.initial(config.seed), config.start_steps)
-        return self.phase(name, loop, step, config.start_steps).learned
+    def fully(self, start: Params) -> None:
+        """Training without a budget, on the first units."""
+        most, setting = min(self.config.full_units, self.config.units), self.setting
+        own = {u: learning.full(setting, self.phase, start, u) for u in self.units[:most]}
+        samples, spent = self.config.full_steps * self.config.batch, self.phase.seconds
 
-    def meta_start(self, prior: Prior) -> Params:
-        """Controls that are easiest to correct, on units imagined from the prior."""
-        units = imagined(prior, len(self.setting.nominal), self.config.seed, "imagined")
-        return self.start("meta start", units, self.setting.correct)
+        def attempts(unit: int) -> list[Attempt]:
+            seconds = spent[f"full training, unit {unit}"]
+            return [Attempt(own[unit], samples, samples * len(setting.nominal), seconds)]
 
-    def judge(self, prior: Prior, nominal: Params, start: Params) -> Judged:
-        """Every held-out unit, one a step."""
-        config, setting = self.config, self.setting
-        # What nothing takes back is trained away: from controls that were made for one unit that is
-        # quicker than from those that suit all (plates: 89 % against 87 % after 300 steps).
-        base = nominal if setting.correct is None else start
+        if most:
+            self.judge(FULL, attempts, most=most)
 
-        def unit(state: Judged, index: int) -> Judged:
-            seed = self.units[index]
+    def linear(self) -> None:
+        """Logistic regression on the same inputs, which sees no unit."""
+        data = dataclasses.replace(self.setting.data, train=some(self.setting.data.train, LABELS))
 
-            def judged(params: Params) -> float:
-                return setting.accuracy(params, setting.devices(seed), setting.data.test)
+        def step(state: torch.Tensor, index: int) -> torch.Tensor:
+            return torch.tensor(linear_accuracy(data), dtype=torch.float64)
 
-            found = [(judged(nominal), 0), (judged(start), 0)]
-            measured = setting.measurements(seed, config.budgets[-1])
-            reached, last = 0.0, None
-            for known in identify(prior, measured, config.budgets):
-                if last is None or not known.same(last):  # else the controls are the same
-                    reached = judged(adapted(setting, base, known, (config.seed, seed)))
-                    last = known
-                found.append((reached, known.calls))
-            accuracy, calls = state.accuracy.clone(), state.calls.clone()
-            accuracy[index] = torch.tensor([value for value, _ in found], dtype=torch.float64)
-            calls[index] = torch.tensor([count for _, count in found])
-            return Judged(accuracy, calls)
-
-        shape = (config.units, 2 + len(config.budgets))
-        state = Judged(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape).long())
-        return self.phase("held-out units", state, unit, config.units)
-
-    def rows(self, judged: Judged) -> list[dict[str, Any]]:
-        """The rows of ``metrics.csv``."""
-        names = [
-            "in silico",
-            "start alone",
-            *(f"recalibrated, {b} calls" for b in self.config.budgets),
-        ]
-        return [
-            {
-                "method": name,
-                "seed": self.config.seed,
-                "unit": unit,
-                "labels": 0,
-                "device_calls": int(judged.calls[index, column]),
-                "accuracy": round(float(judged.accuracy[index, column]), 6),
-            }
-            for column, name in enumerate(names)
-            for index, unit in enumerate(self.units)
-        ]
+        found = float(self.phase(LINEAR, torch.zeros((), dtype=torch.float64), step, 1))
+        row = {"method": LINEAR, "seed": self.config.seed, "unit": -1, "labels": len(data.train)}
+        self.rows.append({**row, "device_calls": 0, "accuracy": round(found, 6), "seconds": 0.0})
 
 
 def recalibrate(
@@ -164,22 +147,23 @@ def recalibrate(
 
     Raises:
         ValueError, FileNotFoundError: the data cannot be had.
+        FloatingPointError: a loss is not finite; the last state is stored.
 
     Example:
         >>> import tempfile
         >>> from metaphys._runs import Silent
         >>> config = RecalibrationConfig(units=1, budgets=(4,)).quick()
         >>> run = RunDirectory(tempfile.mkdtemp(), config.to_json())
-        >>> [row["method"] for row in recalibrate(config, run, Silent())]
-        ['in silico', 'start alone', 'recalibrated, 4 calls']
+        >>> found = recalibrate(config, run, Silent())
+        >>> [(row["method"], row["device_calls"]) for row in found[1:4]]
+        [('start alone', 0), ('recalibrated, 4 calls', 4), ('Gauss-Newton, 4 calls', 4)]
     """
     torch.set_num_threads(1)
     experiment = Experiment(config, run, progress)
-    prior = experiment.prior()
-    nominal = experiment.start("in silico", always(experiment.setting.nominal))
-    judged = experiment.judge(prior, nominal, experiment.meta_start(prior))
-    rows = experiment.rows(judged)
-    moments = prior.unknowns.moments().tolist()
-    run.write_json("summary.json", {"prior": {"moments": moments, "noise": prior.noise}})
-    run.write_metrics(rows)
-    return rows
+    experiment.main()
+    run.write_json("curves.json", experiment.phase.curves)
+    run.write_json("summary.json", experiment.told())
+    # Without the seconds: the table is the same whenever a run is repeated.
+    found = [{name: row[name] for name in METRICS} for row in experiment.rows]
+    run.write_metrics(found)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,10 +32,12 @@ class Known(NamedTuple):
     Attributes:
         posteriors: of the mismatch of each layer.
         calls: device calls that were taken, at most the budget.
+        seconds: of the clock, of measuring and fitting all that.
     """
 
     posteriors: tuple[Posterior, ...]
     calls: int
+    seconds: float = 0.0
 
     @property
     def twin(self) -> Unit:
@@ -54,23 +58,21 @@ def identify(prior: Prior, unit: Sequence[Measurement], budgets: Sequence[int]) 
     """
     shares = [budget // len(unit) for budget in budgets]
     layers = [_identified(prior, layer, shares) for layer in unit]
-    return [
-        Known(tuple(posterior for posterior, _ in each), sum(calls for _, calls in each))
-        for each in zip(*layers, strict=True)
-    ]
+    whole = (zip(*each, strict=True) for each in zip(*layers, strict=True))
+    return [Known(tuple(found), sum(calls), math.fsum(seconds)) for found, calls, seconds in whole]
 
 
 def _identified(
     prior: Prior, layer: Measurement, shares: Sequence[int]
-) -> list[tuple[Posterior, int]]:
-    found: list[tuple[Posterior, int]] = []
-    settled = False
+) -> list[tuple[Posterior, int, float]]:
+    found: list[tuple[Posterior, int, float]] = []
+    settled, began = False, time.perf_counter()
     for share in shares:
         last = found[-1][0] if found else None
         settled = settled or (last is not None and _predicts(last, layer, share))
         if last is None or not settled:
             last = inferred(prior, layer, share, None if last is None else last.z)
-        found.append((last, layer.calls))
+        found.append((last, layer.calls, time.perf_counter() - began))
     return found
 
 

@@ -59,12 +59,23 @@ class Setting:
     converters: Mapping[str, Converter] = field(default_factory=dict)
     archive: Path | None = None
 
-    def devices(self, unit: int) -> tuple[Device, ...]:
-        """A unit by its seed, as hardware takes its controls: a device for each layer."""
-        bare = [self.config.patiently(each.unit(unit)) for each in self.populations]
-        if not self.converters:
-            return tuple(bare)
-        return tuple(WithConverters(device, controls=self.converters) for device in bare)
+    def devices(self, unit: int, *, purpose: str | None = None) -> tuple[Device, ...]:
+        """A unit by its seed, as hardware takes its controls: a device for each layer.
+
+        Args:
+            unit: its seed.
+            purpose: of measurements that are to be kept in the archive, where there is one.
+        """
+        found: list[Device] = []
+        for layer, population in enumerate(self.populations):
+            device = self.config.patiently(population.unit(unit))
+            if self.converters:
+                device = WithConverters(device, controls=self.converters)
+            if purpose is not None and self.archive is not None:
+                name = f"unit {unit}, layer {layer}{purpose and ', '}{purpose}"
+                device = WithArchive(device, self.archive, name=name)
+            found.append(device)
+        return tuple(found)
 
     def measurements(self, unit: int, most: int) -> tuple[Measurement, ...]:
         """A unit of which nothing was measured yet, with its controls as near to 0 as they go.
@@ -74,12 +85,9 @@ class Setting:
             most: device calls, which the layers share evenly.
         """
         found = []
-        for layer, device in enumerate(self.devices(unit)):
+        for layer, device in enumerate(self.devices(unit, purpose="")):
             controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
             set_to = {n: c(controls[n]) for n, c in self.converters.items()}
-            if self.archive is not None:
-                name = f"unit {unit}, layer {layer}"
-                device = WithArchive(device, self.archive, name=name)
             one = Measurement(
                 device,
                 low=self.low,
@@ -113,9 +121,9 @@ class Setting:
         """The physics of a unit by its seed, which no experiment knows."""
         return tuple(population.simulated(unit) for population in self.populations)
 
-    def batch(self, *key: object) -> tuple[Tensor, Tensor]:
-        """Training samples that depend on ``key`` alone."""
-        part = self.data.train
+    def batch(self, *key: object, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Training samples that depend on ``key`` alone; by default as many as in a step."""
+        part, count = self.data.train, self.config.batch if count is None else count
         source = _draws.generator(*key)
-        rows = torch.randint(len(part), (self.config.batch,), generator=source)
+        rows = torch.randint(len(part), (count,), generator=source)
         return part.inputs[rows], part.targets[rows]

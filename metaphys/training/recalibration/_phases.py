@@ -1,0 +1,62 @@
+"""The phases of a run, each stored and continued by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metaphys._runs import Progress, RunDirectory
+from metaphys.training._draws import Params
+from metaphys.training._loop import Loop, begin
+
+
+class Timed(NamedTuple):
+    """A loop, and the seconds of all processes that it took."""
+
+    loop: Loop
+    seconds: Tensor
+
+
+class Phases:
+    """Runs phases and keeps what is told of them.
+
+    Args:
+        run: where they are stored.
+        progress: what a person sees meanwhile.
+
+    Attributes:
+        curves: the losses of each training.
+        seconds: how long each training took.
+    """
+
+    def __init__(self, run: RunDirectory, progress: Progress) -> None:
+        self._run, self._progress = run, progress
+        self.curves: dict[str, dict[str, list[float]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, state: Any, step: Any, steps: int) -> Any:
+        """One phase; one that was finished is read."""
+        file = name.replace(" ", "-").replace(",", "").replace("'", "")
+        with self._progress.phase(name, steps) as advance:
+            return self._run.run_phase(file, state, step, steps, advance=advance)
+
+    def trained(
+        self, name: str, start: Params, step: Callable[[Loop, int], Loop], steps: int
+    ) -> Params:
+        """A phase of training; what it learned."""
+
+        def timed(state: Timed, index: int) -> Timed:
+            began = time.perf_counter()
+            loop = step(state.loop, index)
+            return Timed(loop, state.seconds + (time.perf_counter() - began))
+
+        begun = Timed(begin(start, steps), torch.zeros((), dtype=torch.float64))
+        end: Timed = self(name, begun, timed, steps)
+        losses = end.loop.losses[:steps].tolist()
+        self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
+        self.seconds[name] = round(float(end.seconds), 2)
+        return end.loop.learned

@@ -30,6 +30,8 @@ class SHGMismatch:
         crosstalk: (..., k) how a level spreads over its neighbours, k odd: bin i passes
             the sum over j of crosstalk_j · x_{i + j − (k − 1)/2}; beyond the ends x is 0.
         shift: (..., 1) by how much the spectrometer's bins lie higher than they should, THz.
+        depletion: (..., 2) how a :class:`ThinSHG` falls short of an undepleted pump, dimensionless,
+            >= 0; an :class:`SHG` depletes its pump by itself and takes none.
     """
 
     coupling: Tensor | None = None
@@ -38,6 +40,7 @@ class SHGMismatch:
     bits: Tensor | None = None
     crosstalk: Tensor | None = None
     shift: Tensor | None = None
+    depletion: Tensor | None = None
 
     def units(self, bins: int) -> tuple[int, ...]:
         """The leading dimensions, checked; ``bins`` is the number of the shaper's levels.
@@ -49,7 +52,8 @@ class SHGMismatch:
         kernel = (tuple(range(1, 2 * bins, 2)),)
         names = ("coupling", "dk0", "chirp", "bits", "shift")
         fields = {name: (getattr(self, name), one) for name in names}
-        return units_of({**fields, "crosstalk": (self.crosstalk, kernel)})
+        other = {"crosstalk": (self.crosstalk, kernel), "depletion": (self.depletion, ((2,),))}
+        return units_of({**fields, **other})
 
     def crystal(self, nominal: Crystal, drive: Tensor) -> Crystal:
         """The unit's crystal, its values aligned with ``drive`` (*units, ..., n)."""

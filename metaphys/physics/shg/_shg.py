@@ -57,8 +57,9 @@ class SHG(SecondHarmonic):
             that require grad are differentiated.
 
     Raises:
-        ValueError: ``steps`` < 1, a mismatch that does not fit, or a window whose bandwidth does
-            not hold the second harmonic, or whose duration does not hold the pulse.
+        ValueError: ``steps`` < 1, a mismatch that does not fit or has a ``depletion``, or a window
+            whose bandwidth does not hold the second harmonic, or whose duration does not hold the
+            pulse.
 
     Example:
         >>> import torch
@@ -84,6 +85,9 @@ class SHG(SecondHarmonic):
         mismatch: SHGMismatch | None = None,
     ) -> None:
         check(steps >= 1, "steps", expected=">= 1", got=steps)
+        given = None if mismatch is None else mismatch.depletion
+        remedy = "The split step depletes its pump by itself; a ThinSHG takes it."
+        check(given is None, "mismatch.depletion", expected="None", got=given, remedy=remedy)
         self.steps = steps
         super().__init__(
             crystal=crystal,

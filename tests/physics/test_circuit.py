@@ -258,6 +258,15 @@ def test_temperature_lowers_the_knee():
     assert 0.003 < cold - hot < 0.015
 
 
+def test_amplifiers_compress_what_goes_in_and_what_comes_out(generator):
+    drive, nominal = waves(2, 30, generator=generator), Circuit(samples=30)
+    amplified = CircuitMismatch(source=torch.tensor([0.2, 0.0]), reading=torch.tensor([0.0, 0.5]))
+    found = nominal.with_mismatch(amplified)(drive, {})
+    torch.testing.assert_close(found[0], nominal(drive[0] / (1 + 0.2 * drive[0] ** 2).sqrt(), {}))
+    plain = nominal(drive[1], {})
+    torch.testing.assert_close(found[1], plain / (1 + 0.5 * plain**2).sqrt())
+
+
 def test_guard_is_silence_after_the_drive(generator):
     drive = waves(2, 30, generator=generator)
     longer = torch.nn.functional.pad(drive, (0, 12))
@@ -309,9 +318,10 @@ def test_a_common_impedance_cannot_be_seen(generator):
 
 
 def function_of_everything(readout, method):
-    def function(drive, errors, temperature):
+    def function(drive, errors, temperature, source=None, reading=None):
         named = {name: errors[..., n] for n, name in enumerate(RELATIVE)}
-        mismatch = CircuitMismatch(**named, temperature=temperature)
+        named |= {"temperature": temperature, "source": source, "reading": reading}
+        mismatch = CircuitMismatch(**named)
         length = drive.shape[-1]
         return Circuit(samples=length, readout=readout, method=method, mismatch=mismatch)(drive, {})
 
@@ -331,7 +341,9 @@ def test_derivatives(check, lead, readout, method, generator):
     drive = 2 + waves(*lead, 1, 3 if method == "exponential" else 1, generator=generator)
     errors = 0.1 * torch.randn(*lead, len(RELATIVE), generator=generator)
     temperature = 5 * torch.randn(lead, generator=generator)
-    inputs = [each.requires_grad_() for each in (drive, errors, temperature)]
+    amplifiers = 0.1 + torch.rand(2, *lead, generator=generator)
+    moved = (drive, errors, temperature, *amplifiers)
+    inputs = [each.clone().requires_grad_() for each in moved]
     forward = {"check_forward_ad": True} if check is gradcheck else {"check_fwd_over_rev": True}
     assert check(function_of_everything(readout, method), inputs, **forward)
 

@@ -13,8 +13,11 @@ import torch
 from torch.func import jacrev, vmap
 
 from metaphys.physics import (
+    SHG,
     Circuit,
+    CircuitMismatch,
     CircuitSpread,
+    Crystal,
     MismatchUnknowns,
     OscillatorArray,
     OscillatorMismatch,
@@ -23,10 +26,12 @@ from metaphys.physics import (
     Plate,
     PlateDesign,
     PlateSpread,
+    SHGMismatch,
     SHGSpread,
     ThinSHG,
     calibrate,
     infer,
+    nrmse,
     random_drives,
 )
 from metaphys.physics.oscillators._sensitivity import sensitivity
@@ -295,10 +300,25 @@ def test_the_offsets_are_right_under_vmap(generator):
 SHG_SPREAD = SHGSpread(coupling=0.04, dk0=2.0, chirp=500.0, crosstalk=0.04, shift=0.1)
 PLATE_SPREAD = PlateSpread(frequency=0.01)
 WINDOW = TimeWindow(duration=16.0, points=512)
+AMPLIFIERS = CircuitMismatch(source=torch.tensor(0.3), reading=torch.tensor(0.5))
+AMPLIFIED = Circuit(samples=40, mismatch=AMPLIFIERS)
+DEPLETED = ThinSHG(
+    window=WINDOW,
+    crystal=Crystal.bbo(coupling=4.0),
+    mismatch=SHGMismatch(depletion=torch.tensor([0.6, 0.1], dtype=torch.float64)),
+)
 FEW = {
     "plate": (MismatchUnknowns(Plate(PlateDesign(modes=4), samples=40), PLATE_SPREAD), -1.0),
     "circuit": (MismatchUnknowns(Circuit(samples=40), CircuitSpread()), -2.0),
     "thin crystal": (MismatchUnknowns(ThinSHG(window=WINDOW), SHG_SPREAD), 0.0),
+    "amplified circuit": (
+        MismatchUnknowns(AMPLIFIED, CircuitSpread()).widened(source=0.05, reading=0.05),
+        -2.0,
+    ),
+    "depleted crystal": (
+        MismatchUnknowns(DEPLETED, SHG_SPREAD).widened(depletion=torch.tensor([0.1, 0.02])),
+        0.0,
+    ),
 }
 FEW_UNITS = {"plate": PLATE_SPREAD, "circuit": CircuitSpread()}
 
@@ -379,6 +399,44 @@ def test_a_refined_prior_has_the_moments_of_its_units(generator):
     wider = unknowns.refined(scores, [torch.full((unknowns.size,), 3.0)] * 40).moments()[1]
     before = unknowns.moments()[1]
     torch.testing.assert_close(wider.square(), deviation.square() + 3 * before.square())
+
+
+def test_what_units_have_in_common_is_learned_where_no_spread_tells_of_it():
+    """The split step depletes its pump; a thin crystal does where its prior was learned."""
+    spread = SHGSpread(coupling=0.04, dk0=2.0)
+    options = {"crystal": Crystal.bbo(coupling=4.0), "window": WINDOW}
+    hardware, stated = SHG(**options, steps=4), MismatchUnknowns(ThinSHG(**options), spread)
+    learned = stated.widened(depletion=torch.tensor([0.5, 0.1]))
+    drives = driven(stated, 0.0, 7)
+    noise = 0.01 * float(hardware(drives, {}).std())
+    for _ in range(2):
+        readouts = [spread.single(hardware, seed)(drives[:3], {}) for seed in range(4)]
+        found = [infer(learned, drives[:3], y, noise=noise) for y in readouts]
+        learned = learned.refined([f.z for f in found], [f.variance for f in found])
+    unit = spread.single(hardware, 20_000)
+    # One waveform: what the prior knows of the law is not asked of the unit again.
+    fits = [
+        infer(each, drives[:1], unit(drives[:1], {}), noise=noise) for each in (stated, learned)
+    ]
+    expected = unit(drives[3:], {})
+    without, within = (nrmse(each.twin(drives[3:], {}), expected) for each in fits)
+    assert without > 0.03 and within < 0.01
+    # Without dispersion it would be tanh(u)/u, whose series has 2/3 and 1/15.
+    law = learned.system(torch.zeros(learned.size)).mismatch.depletion
+    assert (law - torch.tensor([2 / 3, 1 / 15])).abs().max() < 0.1
+
+
+def test_further_fields_lie_around_the_systems_own():
+    unknowns, _ = FEW["depleted crystal"]
+    found = unknowns.system(torch.zeros(unknowns.size)).mismatch.depletion
+    torch.testing.assert_close(found, torch.tensor([0.6, 0.1]))
+    torch.testing.assert_close(unknowns.moments()[1, -2:], torch.tensor([0.1, 0.02]))
+
+
+@pytest.mark.parametrize("deviations", [{"nothing": 1.0}, {"chirp": -1.0}])
+def test_fields_that_a_mismatch_has_not_are_refused(deviations):
+    with pytest.raises(ValueError, match="`prior"):
+        MismatchUnknowns(ThinSHG(window=WINDOW), SHGSpread(dk0=1.0)).widened(**deviations)
 
 
 @pytest.mark.parametrize("name", FEW_UNITS)

@@ -347,6 +347,11 @@ def test_nothing_stays_on_the_disk_when_it_is_killed(tmp_path):
             ValueError,
             "`circuit` must be one unit",
         ),
+        (
+            lambda: circuit_netlist(Circuit(mismatch=CircuitMismatch(source=torch.tensor(0.1)))),
+            ValueError,
+            "`circuit` must be one without amplifiers",
+        ),
     ],
 )
 def test_misuse_is_named(make, kind, message):

@@ -13,7 +13,7 @@ from metaphys.physics._convolve import convolve
 from metaphys.physics._waveform import WaveformSystem
 from metaphys.physics.circuit._components import Components
 from metaphys.physics.circuit._linear import kernel
-from metaphys.physics.circuit._mismatch import CircuitMismatch
+from metaphys.physics.circuit._mismatch import CircuitMismatch, compressed
 from metaphys.physics.circuit._parameters import pack, unpack, values
 from metaphys.physics.circuit._response import respond
 from metaphys.physics.circuit._rk4 import Base, rk4
@@ -121,10 +121,12 @@ class Circuit(WaveformSystem):
     def _respond(self, drive: Tensor, controls: Any, settings: tuple[int, ...]) -> Tensor:
         if not drive.numel():
             return torch.nn.functional.pad(drive, (0, self.guard))
+        drive = compressed(drive, self.mismatch.source)
         rows = drive.reshape(*drive.shape[: len(self.units)], -1, self.samples)
         rows = rows.reshape(-1, *rows.shape[-2:]) if self.units else rows.unsqueeze(0)
         found = self._voltage(self._source(rows))[..., self.substeps - 1 :: self.substeps]
-        return found.reshape(*drive.shape[:-1], self.ports.readout)
+        readout = found.reshape(*drive.shape[:-1], self.ports.readout)
+        return compressed(readout, self.mismatch.reading)
 
     def _source(self, rows: Tensor) -> Tensor:
         """The source's voltage at the end of every step, (U, B, (N + G) · substeps)."""

@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor
 
 from metaphys._errors import check, check_kind
+from metaphys.physics._ports import align
 
 RELATIVE = ("R1", "L", "RL", "C", "Rb", "Rc", "Is", "Bf")
 """Components whose mismatch is relative: value · (1 + mismatch)."""
@@ -31,6 +32,9 @@ class CircuitMismatch:
         Is: of the transistor's saturation currents ``Is`` and ``Ise``.
         Bf: of the transistor's forward current gain.
         temperature: offset of the transistor's temperature, K.
+        source: compression κ of the amplifier that drives the circuit, 1/V², >= 0: u of the drive
+            arrives as u/√(1 + κ u²).
+        reading: that of the amplifier which its voltage is read through.
     """
 
     R1: Tensor | None = None
@@ -42,6 +46,8 @@ class CircuitMismatch:
     Is: Tensor | None = None
     Bf: Tensor | None = None
     temperature: Tensor | None = None
+    source: Tensor | None = None
+    reading: Tensor | None = None
 
     def given(self) -> dict[str, Tensor]:
         """The fields that are not ``None``, by name."""
@@ -73,3 +79,11 @@ class CircuitMismatch:
                 got=tuple(value.shape),
             )
         return longest
+
+
+def compressed(x: Tensor, by: Tensor | None) -> Tensor:
+    """Voltages (*units, ..., N) behind an amplifier: x/√(1 + κ x²), κ a number of each unit."""
+    if by is None:
+        return x
+    kappa = align(by.to(x), 0, x.ndim)
+    return x * (1 + kappa * x.square()).rsqrt()

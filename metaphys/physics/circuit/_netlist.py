@@ -48,7 +48,7 @@ def circuit_netlist(circuit: Circuit) -> tuple[Netlist, float]:
         circuit: one unit, nominal or with a mismatch.
 
     Raises:
-        ValueError: ``circuit`` is a fleet.
+        ValueError: ``circuit`` is a fleet, or has an amplifier, which the netlist leaves out.
 
     Example:
         >>> netlist, temperature = circuit_netlist(Circuit())
@@ -57,6 +57,9 @@ def circuit_netlist(circuit: Circuit) -> tuple[Netlist, float]:
     """
     expected, remedy = "one unit", "Make a device of each unit."
     check(not circuit.units, "circuit", expected=expected, got=circuit, remedy=remedy)
+    given = circuit.mismatch.given()
+    bare = not {"source", "reading"} & given.keys()
+    check(bare, "circuit", expected="one without amplifiers", got=list(given))
     parts = circuit.components
     found = values(parts, circuit.mismatch, torch.float64, torch.device("cpu"))
     v = {name: float(value) for name, value in found.items()}

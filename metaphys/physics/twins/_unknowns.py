@@ -55,6 +55,31 @@ class MismatchUnknowns(Unknowns):
         """What each score is, such as ``"damping[3]"``."""
         return self._fields.names
 
+    def widened(self, **deviations: float | Tensor) -> MismatchUnknowns:
+        """The same and further fields, of which a spread says nothing, around the system's own.
+
+        It makes a model richer than the population is described: what its units have in common that
+        nobody has told, expectation maximisation finds in their readouts (:meth:`refined`).
+
+        Args:
+            deviations: standard deviations by field, as in a prior. The mean is the field's own
+                value, or 0 where the system has none.
+
+        Raises:
+            ValueError: a field that the mismatch has not, or a deviation that is negative.
+
+        Example:
+            >>> from metaphys.physics import SHGSpread, ThinSHG
+            >>> crystal = MismatchUnknowns(ThinSHG(), SHGSpread(coupling=0.04, dk0=2.0))
+            >>> crystal.widened(depletion=torch.tensor([0.5, 0.1])).names
+            ['coupling', 'dk0', 'depletion[0]', 'depletion[1]']
+        """
+        given = {name: torch.as_tensor(value) for name, value in deviations.items()}
+        own = {name: getattr(self._system.mismatch, name, None) for name in given}
+        mean = {name: value for name, value in own.items() if value is not None}
+        fields = self._fields
+        return self._with({**mean, **fields.mean}, {**fields.deviation, **given})
+
     def system(self, z: Tensor) -> Any:
         return self._fields.system(z)
 

@@ -391,7 +391,7 @@ def test_a_refined_prior_has_the_moments_of_its_units(generator):
     unknowns, _ = FEW["circuit"]
     scores = list(torch.randn(40, unknowns.size, generator=generator) + 0.5)
     found = unknowns.refined(scores, [torch.zeros(unknowns.size)] * 40)
-    units = [dataclasses.asdict(unknowns.system(z).mismatch) for z in scores]
+    units = [unknowns.system(z).mismatch.given() for z in scores]
     sample = torch.stack([torch.stack(list(unit.values())) for unit in units])
     mean, deviation = found.moments()
     torch.testing.assert_close(mean, sample.mean(0))

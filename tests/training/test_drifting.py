@@ -17,12 +17,13 @@ from torch.func import functional_call
 
 from metaphys._runs import Advance, RunDirectory, Silent
 from metaphys.nn import run_on
-from metaphys.physics import Population
+from metaphys.physics import Population, SimulatedDevice, random_drives
 from metaphys.training._kinds import KINDS
 from metaphys.training._loop import begin
 from metaphys.training.drifting import Course, DriftConfig, DriftingUnits, Setting, build, drift
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._courses import rows
+from metaphys.training.drifting._equalizing import Amplified, Equalizer
 from metaphys.training.drifting._methods import FineTuning, OnTwins, Untouched, lived, score
 from metaphys.training.drifting._pictures import over_time
 from metaphys.training.drifting._report import sentences, write_report
@@ -255,9 +256,12 @@ def test_fine_tuning_takes_the_calls_of_an_interval(
 
 
 def test_a_life_is_judged_on_the_units_of_each_day(
-    setting: Setting, units: DriftingUnits, calls: dict[str, int]
+    setting: Setting,
+    units: DriftingUnits,
+    known: following.Followed,
+    calls: dict[str, int],
 ) -> None:
-    found = lived(setting, units, 1, Untouched(), setting.initial)
+    found = lived(setting, units, 1, Untouched(known.on(0)), setting.initial)
     test = setting.data.test
     assert calls == {"judging": 2 * (TINY.intervals + 1) * len(test)}
     devices = units.devices(2, 1, "judging")
@@ -276,7 +280,7 @@ def test_training_on_the_twin_of_today_helps_where_the_first_days_controls_do_no
     for index in range(60):
         params = stepped(far, params, systems, 0.02, "start", index)
     losses = []
-    for method in (Untouched(), OnTwins(known)):
+    for method in (Untouched(known.on(0)), OnTwins(known)):
         loop = method.adapted(params, drifting, 0, 3)
         physics = following.twins(far, known.on(3), 0)
         logits = far.logits(loop.learned, far.data.train.inputs[:200], physics)
@@ -301,6 +305,68 @@ def test_the_first_day_is_trained_on_its_own_twins(setting: Setting) -> None:
     none = dataclasses.replace(setting, config=dataclasses.replace(TINY, first_steps=0))
     same = of_the_first_day(none, setting.initial, [setting.twin] * 2, 7)
     assert all(value.equal(setting.initial[name]) for name, value in same.items())
+
+
+# Readings brought back --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def equalized(setting: Setting) -> Setting:
+    return dataclasses.replace(setting, config=dataclasses.replace(TINY, equalize=True))
+
+
+def test_readings_are_brought_back_to_those_of_the_nominal_system(equalized: Setting) -> None:
+    nominal, drives = equalized.twin, 2 * torch.rand(5, equalized.twin.ports.drive) - 1
+    far = torch.linspace(0.02, 3, nominal.ports.readout)
+    dim = Amplified(nominal, far)
+    quiet = dataclasses.replace(equalized, sigma=1e-9)
+    one = Equalizer(quiet, [dim, nominal])
+    expected = nominal(drives, {})
+    for twin in one.twins:
+        torch.testing.assert_close(twin(drives, {}), expected, rtol=1e-4, atol=1e-6)
+    (device, _) = one.devices([SimulatedDevice(dim), SimulatedDevice(nominal)])
+    torch.testing.assert_close(device.measure(drives, {}), expected, rtol=1e-4, atol=1e-6)
+    assert device.calls == 5
+
+
+def test_a_reading_that_went_out_is_not_amplified_beyond_the_noise(equalized: Setting) -> None:
+    nominal = equalized.twin
+    out = Amplified(nominal, torch.zeros(nominal.ports.readout))
+    (twin,) = Equalizer(equalized, [out]).twins
+    assert isinstance(twin, Amplified) and bool((twin.gain > 1).all())
+    low, high = equalized.limits
+    drives = random_drives(nominal.ports, 256, low=low, high=high)
+    size = nominal(drives, {}).square().mean(0).sqrt()
+    # What is noise alone has the nominal size then, up to the noise itself.
+    expected = (size.square() + equalized.sigma**2).sqrt()
+    torch.testing.assert_close(twin.gain * equalized.sigma, expected)
+
+
+def _gain(twin: Any) -> torch.Tensor:
+    return twin.gain
+
+
+def test_without_equalizing_nothing_is_multiplied(setting: Setting) -> None:
+    dim = Amplified(setting.twin, torch.full((setting.twin.ports.readout,), 0.1))
+    assert Equalizer(setting, [dim]).twins == [dim]
+    device = SimulatedDevice(dim)
+    assert Equalizer(setting, [dim]).devices([device]) == [device]
+
+
+def test_the_filter_brings_back_by_today_and_others_by_the_first_day(
+    equalized: Setting, known: following.Followed
+) -> None:
+    drifting, last = DriftingUnits(equalized, UNITS), TINY.intervals
+    first, today = (following.twins(equalized, known.on(day), 1) for day in (0, last))
+    expected = {OnTwins(known): today}
+    expected |= {
+        method: first for method in (Untouched(known.on(0)), FineTuning(known.on(0), 1, 1))
+    }
+    for method, systems in expected.items():
+        gains = [twin.gain for twin in method.equalizer(drifting, 1, last).twins]  # type: ignore[attr-defined]
+        own = [twin.gain for twin in Equalizer(equalized, systems).twins]  # type: ignore[attr-defined]
+        assert all(one.equal(other) for one, other in zip(gains, own, strict=True))
+        assert float((gains[0] - 1).abs().max()) > 1e-3
 
 
 # Runs -------------------------------------------------------------------------------------------

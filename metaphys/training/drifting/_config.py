@@ -78,6 +78,10 @@ class DriftConfig:
     interval_steps: int = 20
     """Steps of training on the twin in every interval."""
 
+    equalize: bool = False
+    """Multiply every reading by a factor that brings it back to its size in the nominal system, as
+    the twins believe it. For spectra, whose parts go dark as a crystal is detuned."""
+
     walk_units: int = 3
     """Training units that the walk is learned from, and the rate of fine-tuning is tuned on."""
 

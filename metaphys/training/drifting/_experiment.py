@@ -16,6 +16,7 @@ from metaphys.training._loop import Loop, begin
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._config import DriftConfig
 from metaphys.training.drifting._courses import ROW, Course, rows
+from metaphys.training.drifting._equalizing import Equalizer
 from metaphys.training.drifting._following import Followed, Step
 from metaphys.training.drifting._methods import (
     FineTuning,
@@ -96,7 +97,7 @@ class Experiment:
         """What training on the twins of the first day makes of the start, for each unit."""
 
         def step(found: list[Params], index: int) -> list[Params]:
-            physics = following.twins(self.setting, known, index)
+            physics = Equalizer(self.setting, following.twins(self.setting, known, index)).twins
             own = of_the_first_day(self.setting, start, physics, units.numbers[index])
             return [*found[:index], own, *found[index + 1 :]]
 
@@ -148,7 +149,7 @@ class Experiment:
         tuning = FineTuning(known, best["lr"], best["steps"])
         methods: dict[str, Method] = {
             "filter": OnTwins(believed),
-            "no adaptation": Untouched(),
+            "no adaptation": Untouched(known),
             "fine-tuning": tuning,
             "ridge refit": OnTwins(refit),
         }

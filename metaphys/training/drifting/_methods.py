@@ -12,6 +12,7 @@ from torch import Tensor
 from metaphys.physics import Belief, PhysicsAware
 from metaphys.training._draws import Params
 from metaphys.training._loop import Loop, begin
+from metaphys.training.drifting._equalizing import Equalizer
 from metaphys.training.drifting._following import Followed, twins
 from metaphys.training.drifting._setting import Setting
 from metaphys.training.drifting._training import LATER, stepped
@@ -25,10 +26,30 @@ class Method(abc.ABC):
     def adapted(self, loop: Loop, units: DriftingUnits, index: int, day: int) -> Loop:
         """Parameters and optimizer after an interval of unit ``index``."""
 
+    @abc.abstractmethod
+    def believed(self, day: int) -> Belief:
+        """What the readings of a day are brought back by."""
+
+    @final
+    def equalizer(self, units: DriftingUnits, index: int, day: int) -> Equalizer:
+        """What brings the readings of unit ``index`` back."""
+        setting = units.setting
+        return Equalizer(setting, twins(setting, self.believed(day), index))
+
 
 @final
 class Untouched(Method):
-    """No adaptation."""
+    """No adaptation.
+
+    Args:
+        first: what is believed on the first day.
+    """
+
+    def __init__(self, first: Belief) -> None:
+        self._first = first
+
+    def believed(self, day: int) -> Belief:
+        return self._first
 
     def adapted(self, loop: Loop, units: DriftingUnits, index: int, day: int) -> Loop:
         return loop
@@ -45,9 +66,11 @@ class OnTwins(Method):
     def __init__(self, followed: Followed) -> None:
         self._followed = followed
 
+    def believed(self, day: int) -> Belief:
+        return self._followed.on(day)
+
     def adapted(self, loop: Loop, units: DriftingUnits, index: int, day: int) -> Loop:
-        setting = units.setting
-        physics = twins(setting, self._followed.on(day), index)
+        setting, physics = units.setting, self.equalizer(units, index, day).twins
         for step in range(setting.config.interval_steps):
             key = ("interval", units.numbers[index], day, step)
             loop = stepped(setting, loop, physics, LATER * setting.config.lr, *key)
@@ -67,12 +90,15 @@ class FineTuning(Method):
     def __init__(self, first: Belief, lr: float, steps: int) -> None:
         self._first, self._lr, self._steps = first, lr, steps
 
+    def believed(self, day: int) -> Belief:
+        return self._first
+
     def adapted(self, loop: Loop, units: DriftingUnits, index: int, day: int) -> Loop:
         setting, count = units.setting, units.setting.config.drives // self._steps
-        physics = twins(setting, self._first, index)
+        equalizer = self.equalizer(units, index, day)
         for step in range(self._steps if count else 0):
-            devices = units.devices(day, index, "tuning", step)
-            aware = [PhysicsAware(device, twin) for device, twin in zip(devices, physics)]
+            devices = equalizer.devices(units.devices(day, index, "tuning", step))
+            aware = [PhysicsAware(device, twin) for device, twin in zip(devices, equalizer.twins)]
             key = ("interval", units.numbers[index], day, step)
             loop = stepped(setting, loop, aware, self._lr, *key, count=count)
         return loop
@@ -88,7 +114,8 @@ def lived(
     loop, found = begin(first, 1), []
     for day in range(setting.config.intervals + 1):
         loop = method.adapted(loop, units, index, day) if day else loop
-        devices = units.devices(day, index, "judging")
+        equalizer = method.equalizer(units, index, day)
+        devices = equalizer.devices(units.devices(day, index, "judging"))
         found.append(setting.accuracy(loop.learned, devices, setting.data.test))
     return torch.tensor(found, dtype=torch.float64)
 
@@ -106,7 +133,8 @@ def score(
         for day in range(1, setting.config.intervals + 1):
             loop = method.adapted(loop, units, index, day)
             if day % EVERY == 0 or day == setting.config.intervals:
-                devices = units.devices(day, index, "choosing")
+                equalizer = method.equalizer(units, index, day)
+                devices = equalizer.devices(units.devices(day, index, "choosing"))
                 found.append(setting.accuracy(loop.learned, devices, setting.choosing))
     except FloatingPointError:
         return 0.0

@@ -22,7 +22,15 @@ HERE = Path(__file__).parent
 CIRCUIT = Circuit(samples=84)
 EXPERIMENTS = {
     "shg": DriftConfig(
-        system="shg", data="vowels", data_root=HERE, layers=2, first_calls=20, steps=400, lr=0.03
+        system="shg",
+        data="vowels",
+        data_root=HERE,
+        layers=2,
+        first_calls=20,
+        steps=400,
+        lr=0.03,
+        walk=0.6,
+        equalize=True,
     ),
     "circuit": DriftConfig(
         system="circuit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import shg_vowels
@@ -28,7 +28,7 @@ class Machine:
         spread_of_drives: of the initial scales and offsets.
         layers: number of layers.
         steps: of training in silico.
-        steps_on_unit: of the outer loop, on the unit.
+        steps_on_unit: of the outer loop, on the unit, by number of classes.
         lr: Adam's first step size in silico.
         lr_on_unit: on the unit.
         inner: steps of the controller.
@@ -45,7 +45,7 @@ class Machine:
     spread_of_drives: float
     layers: int
     steps: int
-    steps_on_unit: int
+    steps_on_unit: Mapping[int, int]
     lr: float
     lr_on_unit: float
     inner: int
@@ -82,7 +82,7 @@ MACHINES = {
         spread_of_drives=0.3,
         layers=3,
         steps=800,
-        steps_on_unit=120,
+        steps_on_unit={7: 120, 12: 120},
         lr=0.05,
         lr_on_unit=0.01,
         inner=3,
@@ -99,7 +99,7 @@ MACHINES = {
         spread_of_drives=0.6,
         layers=4,
         steps=800,
-        steps_on_unit=120,
+        steps_on_unit={7: 120, 12: 120},
         lr=0.03,
         lr_on_unit=0.01,
         inner=3,

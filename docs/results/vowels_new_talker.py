@@ -105,7 +105,8 @@ class Experiment:
         machine = self.machine
         found = self.controller(machine.inner if kind == "steps" else 0)
         found.begin_as(self.learned("in silico"))
-        steps, rate, seed = machine.steps_on_unit, machine.lr_on_unit, 1000 + self.seed
+        steps = machine.steps_on_unit[self.talkers.classes]
+        rate, seed = machine.lr_on_unit, 1000 + self.seed
         with self.on_unit(found, 0):
             fit(found, self._draw, steps=steps, lr=rate, seed=seed, shifted=kind != "unshifted")
         return found
@@ -204,8 +205,8 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             f"{machine.layers} layers on a unit of {machine.spread}, number {TEST_UNITS} + seed; "
             f"SNR {machine.snr:g} dB; the twin is the nominal system. A seed is also the first "
             f"drives and which {DRAWS} men give their vowels.",
-            f"{machine.steps} steps in silico and {machine.steps_on_unit} on the unit, on women, "
-            "boys and girls; men are heard in the test alone. With women as the new group, learned "
+            f"{machine.steps} steps in silico and {machine.steps_on_unit[classes]} on the unit, on "
+            "women, boys and girls; men are heard in the test alone. With women as the new group, learned "
             "from boys and girls, settings were chosen, and the shift alone above the shift and "
             f"{machine.inner} gradient steps.",
             "Digital parameters are the element-wise scales, a factor for each class, and how far "

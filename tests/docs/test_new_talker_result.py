@@ -102,7 +102,7 @@ def test_a_made_up_tract_moves_a_group_as_a_whole(
 
 def small(**changes: Any) -> Any:
     return dataclasses.replace(
-        script.MACHINES["circuit"], steps=2, steps_on_unit=2, layers=2, **changes
+        script.MACHINES["circuit"], steps=2, steps_on_unit={7: 2}, layers=2, **changes
     )
 
 
@@ -137,7 +137,7 @@ def test_steps_of_the_controller_are_gradient_steps(talkers: Any) -> None:
 @pytest.mark.parametrize("system", ["circuit", "shg"])
 def test_it_runs(talkers: Any, system: str) -> None:
     machine = dataclasses.replace(
-        script.MACHINES[system], steps=3, steps_on_unit=1, layers=2, inner=1
+        script.MACHINES[system], steps=3, steps_on_unit={7: 1}, layers=2, inner=1
     )
     experiment = script.Experiment(machine, talkers, 1)
     found = experiment.judge(0)

@@ -29,6 +29,7 @@ class Machine:
         layers: number of layers.
         steps: of training in silico.
         steps_on_unit: of the outer loop, on the unit, by number of classes.
+        queries: vowels to be understood in an episode, by number of classes.
         lr: Adam's first step size in silico.
         lr_on_unit: on the unit.
         inner: steps of the controller.
@@ -46,6 +47,7 @@ class Machine:
     layers: int
     steps: int
     steps_on_unit: Mapping[int, int]
+    queries: Mapping[int, int]
     lr: float
     lr_on_unit: float
     inner: int
@@ -82,7 +84,8 @@ MACHINES = {
         spread_of_drives=0.3,
         layers=3,
         steps=800,
-        steps_on_unit={7: 120, 12: 120},
+        steps_on_unit={7: 120, 12: 500},
+        queries={7: 16, 12: 16},
         lr=0.05,
         lr_on_unit=0.01,
         inner=3,
@@ -99,7 +102,8 @@ MACHINES = {
         spread_of_drives=0.6,
         layers=4,
         steps=800,
-        steps_on_unit={7: 120, 12: 120},
+        steps_on_unit={7: 120, 12: 300},
+        queries={7: 16, 12: 48},
         lr=0.03,
         lr_on_unit=0.01,
         inner=3,

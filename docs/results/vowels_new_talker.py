@@ -31,7 +31,7 @@ from metaphys.training._draws import TEST_UNITS
 from metaphys.training._wire import Wire
 
 DRAWS = 20
-EPISODES, QUERIES = 4, 16  # of one step
+EPISODES = 4  # of one step
 CALLS = 250
 RATES = (0.001, 0.003, 0.01)  # of fine-tuning
 SHIFTED = {
@@ -112,7 +112,9 @@ class Experiment:
         return found
 
     def _draw(self, generator: torch.Generator) -> Episodes:
-        return self.talkers.episodes(EPISODES, QUERIES, generator)
+        return self.talkers.episodes(
+            EPISODES, self.machine.queries[self.talkers.classes], generator
+        )
 
     # Judging -----------------------------------------------------------------------------------
 
@@ -205,9 +207,10 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             f"{machine.layers} layers on a unit of {machine.spread}, number {TEST_UNITS} + seed; "
             f"SNR {machine.snr:g} dB; the twin is the nominal system. A seed is also the first "
             f"drives and which {DRAWS} men give their vowels.",
-            f"{machine.steps} steps in silico and {machine.steps_on_unit[classes]} on the unit, on "
-            "women, boys and girls; men are heard in the test alone. With women as the new group, learned "
-            "from boys and girls, settings were chosen, and the shift alone above the shift and "
+            f"{machine.steps} steps in silico and {machine.steps_on_unit[classes]} on the unit of "
+            f"{EPISODES} episodes of {machine.queries[classes]} vowels, on women, boys and girls; "
+            "men are heard in the test alone. With women as the new group, learned from boys and "
+            "girls, settings were chosen, and the shift alone above the shift and "
             f"{machine.inner} gradient steps.",
             "Digital parameters are the element-wise scales, a factor for each class, and how far "
             "the mean shift of each formant is trusted.",

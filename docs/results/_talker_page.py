@@ -63,6 +63,6 @@ _OTHERS = {
     "draws above the linear classifier with its shift": _wins,
     "meant": _aim,
     "device calls to adapt": lambda _, of: str(of["device_calls"]["to adapt"]),
-    "with gradient steps": lambda _, of: str(of["device_calls"]["with gradient steps"]),
+    "with gradient steps": lambda _, of: str(of["device_calls"]["with gradient steps"] or ""),
     "seeds × men": lambda _, of: f"{len(of['seeds'])} × {len(of['runs']) // len(of['seeds'])}",
 }

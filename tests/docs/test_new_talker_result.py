@@ -107,7 +107,7 @@ def small(**changes: Any) -> Any:
 
 
 def test_steps_of_the_controller_are_gradient_steps(talkers: Any) -> None:
-    machine = small(inner=2)
+    machine = small(inner={7: 2})
     controller = script.Experiment(machine, talkers, 0).controller(2).double()
     both = talkers.episodes(2, 5, torch.Generator().manual_seed(0))
     episodes = heard.Episodes(*(v.double() if v.is_floating_point() else v for v in both))
@@ -137,7 +137,7 @@ def test_steps_of_the_controller_are_gradient_steps(talkers: Any) -> None:
 @pytest.mark.parametrize("system", ["circuit", "shg"])
 def test_it_runs(talkers: Any, system: str) -> None:
     machine = dataclasses.replace(
-        script.MACHINES[system], steps=3, steps_on_unit={7: 1}, layers=2, inner=1
+        script.MACHINES[system], steps=3, steps_on_unit={7: 1}, layers=2, inner={7: 1}
     )
     experiment = script.Experiment(machine, talkers, 1)
     found = experiment.judge(0)
@@ -150,7 +150,7 @@ def test_it_runs(talkers: Any, system: str) -> None:
 
 def test_calls_are_as_stated(talkers: Any) -> None:
     machine = script.MACHINES["circuit"]
-    controller = script.Experiment(machine, talkers, 0).controller(machine.inner)
+    controller = script.Experiment(machine, talkers, 0).controller(machine.inner[7])
     pats = script.Experiment(machine, talkers, 0).layers(0)
     with script.run_on(controller, *pats):
         controller.shift(talkers.episode("m01"))

@@ -171,6 +171,44 @@ def test_it_knows_how_well_it_knows():
     assert less < 0.5 * today[0].covariance.diagonal(dim1=-2, dim2=-1).mean()
 
 
+def test_surprise_is_one_on_average_and_that_of_the_innovation():
+    _, drives, readouts = world(units=60, days=15, count=1)
+    each = DriftFilter(Toy(), prior=PRIOR, walk=WALK, noise=SIGMA, units=(60,))
+    assert each.surprise.shape == (60,) and bool(each.surprise.isnan().all())
+    found = []
+    for day, (x, y) in enumerate(zip(drives, readouts)):
+        if day:
+            each.advance()
+        mean, covariance = each.belief
+        each.update(x, y)
+        found.append(each.surprise)
+        # One number is read, which tells one combination: by the textbook nu^2 / S.
+        h = torch.cat([x, torch.ones(60, 1, 1, dtype=WIDE)], -1) * torch.tensor(DEVIATIONS)
+        innovation = y - (x * torch.tensor([1.0, 2.0])).sum(-1, keepdim=True)
+        innovation = innovation - h @ mean.unsqueeze(-1)
+        expected = innovation.square() / (h @ covariance @ h.mT + SIGMA**2)
+        torch.testing.assert_close(each.surprise, expected.flatten(), rtol=1e-6, atol=1e-9)
+    # 900 values of chi-squared with one degree of freedom: a mean of 1 ± 0.047.
+    assert abs(float(torch.stack(found).mean()) - 1) < 0.15
+
+
+def test_a_jump_surprises_and_time_finds_the_unit_again():
+    truth, drives, readouts = world(units=1, days=12, count=20)
+    each, _ = followed(drives[:, 0], readouts[:, 0], units=())
+    assert float(each.surprise) < 6
+    jumped = truth[-1, 0] + torch.tensor([1.5, 0.0, 0.0])
+    x = drives[-1, 0]
+    y = Toy(False, Shift(jumped[:2], jumped[2:]))(x, {})
+    each.advance()
+    each.update(x, y)
+    assert float(each.surprise) > 20
+    off = (each.belief.mean * torch.tensor(DEVIATIONS) - jumped).norm()
+    each.advance(1000)
+    each.update(x, y)
+    there = (each.belief.mean * torch.tensor(DEVIATIONS) - jumped).norm()
+    assert float(there) < 0.2 * float(off)
+
+
 def test_a_circuit_is_followed_from_one_waveform_a_day():
     nominal, spread = Circuit(samples=30), CircuitSpread()
     first: Any = spread.single(nominal, seed=5)

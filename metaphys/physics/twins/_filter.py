@@ -31,7 +31,8 @@ class DriftFilter:
     a correlation. It works for every system that has ``mismatch`` and ``with_mismatch``.
 
     Source: B. M. Bell, F. W. Cathey, IEEE Trans. Autom. Control 38, 294 (1993): the iterated
-    Kalman filter's update is a Gauss-Newton step.
+    Kalman filter's update is a Gauss-Newton step. Y. Bar-Shalom, X. R. Li, T. Kirubarajan,
+    Estimation with Applications to Tracking and Navigation (2001), section 5.4: what is consistent.
 
     Args:
         system: the nominal system, of one unit.
@@ -44,6 +45,15 @@ class DriftFilter:
 
     Attributes:
         belief: what is thought now; it may be set.
+        surprise: (*units), how far the last update moved the mean, squared, over what was expected,
+
+            .. math:: \frac{(\mu - \mu_-)^T P_-^{-1} (\mu - \mu_-)}
+                            {p - \operatorname{tr}(P P_-^{-1})}
+
+            with mean and covariance before (−) and after: 1 on average where walk and noise are as
+            they are told to be, :math:`\chi^2_\gamma / \gamma` for γ mismatches that the readouts
+            tell. Far above 1 the unit has jumped, walks more than was said, or the filter has lost
+            it: let more time pass (:meth:`advance`) and update again. NaN before the first update.
 
     Raises:
         TypeError, ValueError: as for :func:`calibrate`; a walk of a field that the prior takes as
@@ -77,6 +87,7 @@ class DriftFilter:
         self._step = self._fields.scores_of(walk)
         eye = torch.eye(self._fields.size, dtype=torch.float64)
         self.belief = Belief(eye.new_zeros(*units, len(eye)), eye.expand(*units, *eye.shape))
+        self.surprise = eye.new_full(units, torch.nan)
 
     @property
     def twin(self) -> Any:
@@ -120,4 +131,4 @@ class DriftFilter:
         known = drives.detach().double(), readouts.detach().double()
         found = Update(self._fields, self.belief, *known, held, self.noise)
         with torch.no_grad():
-            self.belief = found.run(steps)
+            self.belief, self.surprise = found.run(steps), found.surprise

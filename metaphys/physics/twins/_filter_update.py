@@ -35,7 +35,12 @@ class Update:
         readouts: (*units, B, M), what they answered.
         controls: those of the measurement.
         noise: standard deviation of the readouts' noise; ``None`` to estimate it.
+
+    Attributes:
+        surprise: (*units), after :meth:`run`, as :attr:`DriftFilter.surprise`.
     """
+
+    surprise: Tensor
 
     def __init__(
         self,
@@ -94,7 +99,15 @@ class Update:
         if self.noise is None:
             # By what is left in the end, after the parameters that were fitted (MacKay's γ).
             covariance = self._known(z, jacobian, covariance, sigma)
+        self.surprise = self._moved(z, covariance)
         return Belief(z, covariance)
+
+    def _moved(self, z: Tensor, covariance: Tensor) -> Tensor:
+        """(*units) how far the mean moved, squared, over what the prior expected of it."""
+        away = (z - self.mean).unsqueeze(-1)
+        squared = (away.mT @ self.precision @ away).squeeze(-1).squeeze(-1)
+        told = z.shape[-1] - (covariance @ self.precision).diagonal(dim1=-2, dim2=-1).sum(-1)
+        return squared / told.clamp_min(torch.finfo(z.dtype).eps)
 
     def _normal(self, jacobian: Tensor, sigma: Tensor) -> Tensor:
         return jacobian.mT @ jacobian / sigma.square()[..., None, None] + self.precision

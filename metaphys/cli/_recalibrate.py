@@ -17,23 +17,25 @@ class RecalibrateOptions(Unchecked, RecalibrationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Recalibrate(RunCommand):
-    """Adapt units never seen before from readouts of random drives, without labels."""
+    """Adapt units never seen before from readouts, beside their rivals, and write a report."""
 
     options: tyro.conf.OmitArgPrefixes[RecalibrateOptions] = field(
         default_factory=RecalibrateOptions
     )
 
     run_dir: Path = Path("runs/recalibration")
-    """Where everything goes: configuration, figures, checkpoints."""
+    """Where everything goes: configuration, figures, checkpoints, report."""
 
     def run(self) -> None:
-        """Learn, adapt, print."""
+        """Learn, adapt, judge, report."""
         from metaphys.cli._progress import shown
-        from metaphys.cli._tables import print_methods
+        from metaphys.cli._tables import print_recalibration
         from metaphys.training.recalibration import build, recalibrate
+        from metaphys.training.recalibration._report import write_report
 
         config, directory = self.begun(self.options, build)
         with shown() as progress:
             rows = recalibrate(config, directory, progress)
-        print_methods(rows, quick=self.quick)
-        print(f"\nfigures: {directory.path / 'metrics.csv'}")
+        report = write_report([directory.path])
+        print_recalibration(rows, config)
+        print(f"\nreport: {report}")

@@ -12,6 +12,9 @@ from metaphys.training._findings import META, QUICK, headline, percent
 from metaphys.training._statistics import Method, methods
 from metaphys.training.drifting import DriftConfig
 from metaphys.training.drifting._courses import cost, courses
+from metaphys.training.recalibration import RecalibrationConfig
+from metaphys.training.recalibration._findings import headline as recalibrated
+from metaphys.training.recalibration._names import OURS, under
 
 
 def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
@@ -23,21 +26,23 @@ def print_comparison(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
         console.print(sentence, markup=False)
 
 
-def print_methods(rows: Sequence[Mapping[str, Any]], *, quick: bool) -> None:
-    """Every method: accuracy, and what one new unit cost."""
-    _print_methods(rows)
-    if quick:
-        Console(highlight=False).print(f"\n{QUICK}", markup=False)
+def print_recalibration(rows: Sequence[Mapping[str, Any]], config: RecalibrationConfig) -> None:
+    """Every method: accuracy, and what one new unit cost; then the findings."""
+    found = _print_methods(rows, under(OURS, config.budgets)[-1])
+    console = Console(highlight=False)
+    console.print()
+    for sentence in recalibrated(found, config.budgets, quick=config.short):
+        console.print(sentence, markup=False)
 
 
-def _print_methods(rows: Sequence[Mapping[str, Any]]) -> dict[str, Method]:
+def _print_methods(rows: Sequence[Mapping[str, Any]], own: str = META) -> dict[str, Method]:
     table = Table("method", box=None, pad_edge=False, header_style="bold")
     for name in ("accuracy", "labels", "device calls"):
         table.add_column(name, justify="right")
     found = methods(rows)
     for method in found.values():
         costs = f"{method.labels:,.0f}", f"{method.device_calls:,.0f}"
-        style = "bold" if method.name == META else None
+        style = "bold" if method.name == own else None
         table.add_row(method.name, percent(method.accuracy), *costs, style=style)
     Console(highlight=False).print(table)
     return found

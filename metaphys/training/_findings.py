@@ -45,10 +45,10 @@ def headline(
         for name, phrase in RIVALS.items()
         if name in methods
     ]
-    return [reached, *rivals, *_linear(methods), *_untuned(sweeps or {})]
+    return [reached, *rivals, *linear(methods, META), *untuned(sweeps or {})]
 
 
-def _untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """A doubt for every sweep whose best rate is the smallest or largest of its kind."""
     doubts = []
     for start, trials in sweeps.items():
@@ -77,19 +77,20 @@ def _reached(methods: Mapping[str, Method]) -> str:
     return f"{text}; {', '.join(others)}." if others else f"{text}."
 
 
-def _linear(methods: Mapping[str, Method]) -> list[str]:
+def linear(methods: Mapping[str, Method], own: str) -> list[str]:
+    """Whether a method is above the linear classifier, where there is one."""
     if LINEAR not in methods:
         return []
     reached = methods[LINEAR].accuracy
-    above = methods[META].accuracy.mean > reached.mean
+    above = methods[own].accuracy.mean > reached.mean
     return [
         f"A linear classifier on the same inputs, without any physics, reaches "
         f"{100 * reached.mean:.1f} %: {'less' if above else 'not less'} than the adapted unit."
     ]
 
 
-def verdict(rival: str, gain: Estimate | None) -> str:
-    """Whether meta-learning is above a rival.
+def verdict(rival: str, gain: Estimate | None, own: str = "Meta-learning") -> str:
+    """Whether a method is above a rival.
 
     Example:
         >>> from metaphys.training._statistics import estimate
@@ -98,19 +99,19 @@ def verdict(rival: str, gain: Estimate | None) -> str:
         (95 % interval, paired over 2 units), and this interval includes 0.
     """
     if gain is None:
-        return f"Meta-learning and {rival} share no unit, so they cannot be compared."
+        return f"{own} and {rival} share no unit, so they cannot be compared."
     if gain.half is None:
         return (
-            f"Meta-learning and {rival} were compared on a single unit "
+            f"{own} and {rival} were compared on a single unit "
             f"({points(gain.mean, sign=True)} points): this shows nothing about others."
         )
     size = f"{points(abs(gain.mean))} ± {points(gain.half)} points ({_basis(gain)})"
     if gain.above_zero:
-        return f"Meta-learning is above {rival} by {size}."
+        return f"{own} is above {rival} by {size}."
     if gain.below_zero:
-        return f"Meta-learning is NOT above {rival}: it is below by {size}."
+        return f"{own} is NOT above {rival}: it is below by {size}."
     return (
-        f"Meta-learning is NOT shown to be above {rival}: the difference is "
+        f"{own} is NOT shown to be above {rival}: the difference is "
         f"{points(gain.mean, sign=True)} ± {points(gain.half)} points ({_basis(gain)}), "
         "and this interval includes 0."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -19,17 +19,20 @@ from metaphys.training._styles import STYLES, style
 Trial = Mapping[str, Any]
 """One rate of a sweep: ``optimizer``, ``loss``, ``lr``, ``accuracy``."""
 
+Look = Callable[[str], tuple[str, str]]
+"""From a method's name to its colour and marker."""
+
 Curves = Mapping[str, Sequence[Mapping[str, Sequence[float]]]]
 """By phase, one curve for each seed: ``step`` and ``loss``."""
 
 
-def accuracy(methods: Mapping[str, Method]) -> Figure:
+def accuracy(methods: Mapping[str, Method], look: Look = style) -> Figure:
     """Every unit a point; above them the mean and its interval."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, 0.62 * len(methods) + 0.7))
         axes = figure.add_subplot()
         for row, method in enumerate(methods.values()):
-            _accuracy_row(axes, -row, method)
+            _accuracy_row(axes, -row, method, look(method.name))
         for method in methods.values():
             if not method.uses_units:
                 axes.axvline(100 * method.accuracy.mean, color="#707070", lw=1, ls=(0, (4, 3)))
@@ -37,12 +40,12 @@ def accuracy(methods: Mapping[str, Method]) -> Figure:
         axes.yaxis.set_major_locator(NullLocator())
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.04)
-        axes.set_xlim(_within(axes.get_xlim()))
+        axes.set_xlim(within(axes.get_xlim()))
         return figure
 
 
-def _accuracy_row(axes: Axes, height: float, method: Method) -> None:
-    colour, marker = style(method.name)
+def _accuracy_row(axes: Axes, height: float, method: Method, look: tuple[str, str]) -> None:
+    colour, marker = look
     order = sorted({(unit, seed) for seed, unit, _ in method.values})
     for seed, unit, value in method.values:
         # Spread by unit, so that equal points do not hide each other.
@@ -64,7 +67,7 @@ def _accuracy_row(axes: Axes, height: float, method: Method) -> None:
         )
 
 
-def _within(limits: tuple[float, float]) -> tuple[float, float]:
+def within(limits: tuple[float, float]) -> tuple[float, float]:
     """Limits of an axis of percentages: the interval of two units may reach beyond 0 and 100."""
     return max(-2, limits[0]), min(102, limits[1])
 
@@ -75,7 +78,7 @@ def cost(methods: Mapping[str, Method]) -> Figure:
         figure = Figure(figsize=(WIDTH, 4.6))
         axes = figure.add_subplot()
         shown = [method for method in methods.values() if method.uses_units]
-        places = _apart([method.device_calls for method in shown])
+        places = apart([method.device_calls for method in shown])
         for place, method in zip(places, shown):
             colour, marker = style(method.name)
             axes.errorbar(
@@ -89,29 +92,31 @@ def cost(methods: Mapping[str, Method]) -> Figure:
                 label=method.name,
             )
         calls = sorted({method.device_calls for method in shown})
-        axes.xaxis.set_major_locator(FixedLocator([_squeeze(number) for number in calls]))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{_stretch(at):,.0f}"))
+        axes.xaxis.set_major_locator(FixedLocator([squeeze(number) for number in calls]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{stretch(at):,.0f}"))
         axes.set(xlabel="device calls for one new unit", ylabel="accuracy on the test set (%)")
         axes.margins(x=0.08, y=0.08)
-        axes.set_ylim(_within(axes.get_ylim()))
+        axes.set_ylim(within(axes.get_ylim()))
         figure.legend(loc="outside lower center", ncols=2)
         return figure
 
 
-def _squeeze(calls: float) -> float:
+def squeeze(calls: float) -> float:
+    """A place on an axis of device calls: logarithmic above about ten, with a zero."""
     return math.log10(1 + calls / 10)
 
 
-def _stretch(place: float) -> float:
+def stretch(place: float) -> float:
+    """The inverse of :func:`squeeze`."""
     return 10 * (10**place - 1)
 
 
-def _apart(calls: Sequence[float]) -> list[float]:
+def apart(calls: Sequence[float]) -> list[float]:
     """Places on the axis, those of equal cost a little beside each other."""
-    places, width = [], 0.035 * max(1.0, _squeeze(max(calls, default=0)))
+    places, width = [], 0.035 * max(1.0, squeeze(max(calls, default=0)))
     for index, number in enumerate(calls):
         earlier, all_of_them = calls[:index].count(number), calls.count(number)
-        places.append(_squeeze(number) + width * (earlier - (all_of_them - 1) / 2))
+        places.append(squeeze(number) + width * (earlier - (all_of_them - 1) / 2))
     return places
 
 

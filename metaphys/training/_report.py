@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from metaphys._errors import check
 from metaphys._saving import write_atomically
-from metaphys.training._findings import META, headline, points
+from metaphys.training._findings import META, headline
 from metaphys.training._page import page_path, render, stored
 from metaphys.training._results import SWEEPS, Group, groups, read_run
-from metaphys.training._statistics import Estimate, Method, difference
+from metaphys.training._statistics import Method
+from metaphys.training._tables import difference_rows, method_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,52 +76,12 @@ def _section(group: Group, folder: Path) -> dict[str, Any]:
         "headline": headline(methods, quick=group.quick, sweeps=group.sweeps()),
         "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
         "seeds": group.seeds,
-        "methods": [_method_row(method) for method in methods.values()],
-        "differences": _difference_rows(methods, quick=group.quick),
+        "methods": [method_row(m, own=m.name == META) for m in methods.values()],
+        "differences": difference_rows(methods, META, quick=group.quick),
         "pictures": [(name, PICTURES[name], uri) for name, uri in drawn.items()],
         "config": group.config,
         "runs": group.runs,
     }
-
-
-def _method_row(method: Method) -> dict[str, Any]:
-    reached = method.accuracy
-    return {
-        "name": method.name,
-        "accuracy": f"{points(reached.mean)}{_half(reached)}",
-        "least": points(reached.least),
-        "labels": f"{method.labels:,.0f}",
-        "device_calls": f"{method.device_calls:,.0f}",
-        "emphasis": method.name == META,
-    }
-
-
-def _half(value: Estimate) -> str:
-    return "" if value.half is None else f" ± {points(value.half)}"
-
-
-def _difference_rows(methods: Mapping[str, Method], *, quick: bool) -> list[dict[str, Any]]:
-    if META not in methods:
-        return []
-    others = [method for method in methods.values() if method.name != META]
-    gains = [(other.name, difference(methods[META], other)) for other in others]
-    return [
-        {
-            "rival": name,
-            "gain": f"{points(gain.mean, sign=True)}{_half(gain)}",
-            "says": "nothing: a quick run" if quick else _says(gain),
-        }
-        for name, gain in gains
-        if gain is not None
-    ]
-
-
-def _says(gain: Estimate) -> str:
-    if gain.half is None:
-        return "unknown: one unit"
-    if gain.above_zero:
-        return "above"
-    return "below" if gain.below_zero else "undecided"
 
 
 def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str, str]:

@@ -225,7 +225,12 @@ def test_recalibrate_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     assert again == ["metaphys", *given, str(tmp_path / "parts"), "--resume"]
     assert main(again[1:]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^recalibrated, 12 calls +\d+\.\d", out, re.M)
+    for method, calls in (("recalibrated", 12), ("Gauss-Newton", 12), ("in silico", 0)):
+        name = f"{method}, {calls} calls" if calls else method
+        assert re.search(rf"^{name} +\d+\.\d.* % +0 +{calls}$", out, re.M)
+    assert "figures mean nothing" in out.replace("\n", " ")
+    page = tmp_path / "parts" / "report.html"
+    assert out.rstrip().endswith(f"report: {page}")
     assert main([*given, str(tmp_path / "whole")]) == 0
     parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
     assert parts == whole

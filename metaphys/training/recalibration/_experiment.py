@@ -57,7 +57,7 @@ class Experiment:
         self.config, self.phase = config, Phases(run, progress)
         self.units = range(TEST_UNITS, TEST_UNITS + config.units)
         self.rows: list[Row] = []
-        self.summary: dict[str, Any] = {"fine_tuning": {}}
+        self.summary: dict[str, Any] = {"rates": {}}
 
     def judge(self, name: str, attempts: Attempts, *, budgets: bool = False, most: int = 0) -> None:
         """A method on every held-out unit, or on the first ``most``; a step is a unit."""
@@ -102,7 +102,7 @@ class Experiment:
         """Fine-tuning, tuned on validation units."""
         for start, params in starts.items():
             chosen = learning.choose(self.setting, self.phase, start, params)
-            self.summary["fine_tuning"] |= chosen.sweeps
+            self.summary["rates"] |= chosen.sweeps
             name = fine_tuning(start)
             attempts = with_labels(self.setting, params, name, chosen.kinds)
             self.judge(name, attempts, budgets=True)

@@ -135,5 +135,5 @@ def choose(setting: Setting, phase: Phases, name: str, start: Params) -> Chosen:
             for k, value in zip(KINDS, reached, strict=True)
         ]
         chosen[budget] = best
-        sweeps[f"{name}, {budget} calls"] = {"chosen": best.name, "sweep": trials}
+        sweeps[f"{name} under {budget} calls"] = {"chosen": best.name, "sweep": trials}
     return Chosen(chosen, sweeps)

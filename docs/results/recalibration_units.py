@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import tyro
 from _book import Book
-from _recalibration_settings import EXPERIMENTS, FULL_STEPS, TRAINING_UNITS, build_setting
+from _recalibration_settings import (
+    BEGUN,
+    EXPERIMENTS,
+    FULL_STEPS,
+    TRAINING_UNITS,
+    build_setting,
+    richer,
+)
 from _rows import linear
 
 import metaphys
 from metaphys._runs import load_tree, save_tree
 from metaphys.data import Split
-from metaphys.physics import Device, PhysicsAware, infer
+from metaphys.physics import Device, PhysicsAware
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
 from metaphys.training.recalibration import (
@@ -35,14 +41,15 @@ from metaphys.training.recalibration import (
     Unit,
     adapted,
     always,
+    gauss_newton,
     identify,
     imagined,
     learn_prior,
     learn_start,
-    trained,
+    on_twin,
 )
 
-PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 10, 5))
+PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 20, 5))
 """Units and seeds of ours, units of the rivals and of full training, in the passes over all:
 wherever it is stopped, every method has been on some units."""
 FINE_STEPS = 5
@@ -57,7 +64,10 @@ class Experiment:
 
     def __init__(self, name: str, data_root: Path, runs: Path) -> None:
         self.config = dataclasses.replace(EXPERIMENTS[name], data_root=data_root)
-        self.setting: Setting = build_setting(self.config)
+        nominal = build_setting(self.config)
+        self.setting: Setting = richer(nominal)
+        self.begun = BEGUN.get(self.config.system, "in silico")
+        self.rivals = rivals(nominal.guess, self.setting.guess, self.begun)
         self.folder = runs / f"recalibration-{name}"
         self.book = Book(self.folder / "rows.jsonl")
         self.layers = len(self.setting.nominal)
@@ -156,8 +166,7 @@ class Experiment:
         for budget, known in zip(budgets, self.known(unit), strict=True):
             method = f"recalibrated, {budget} calls"
             if not self.has(method, seed, unit):
-                start = self.start("in silico", seed)
-                params = adapted(self.setting, start, known, (seed, unit))
+                params = adapted(self.setting, self.start(self.begun, seed), known, (seed, unit))
                 self.add(method, seed, unit, known.calls, params)
 
     def known(self, unit: int) -> list[Known]:
@@ -168,36 +177,16 @@ class Experiment:
         return self.identified[unit]
 
     def classical(self, unit: int) -> None:
-        """Gauss-Newton under the guess, then as much training on the most probable twin."""
-        guess = self.setting.guess
-        for words, draws in (("", 0), (f" from the nearest of {guess.draws} draws", guess.draws)):
-            if words and not draws:
-                continue
+        """Gauss-Newton under each guess, then as much training on the most probable twin."""
+        for words, (guess, kind) in self.rivals.items():
             for budget in self.config.budgets:
                 method = f"Gauss-Newton{words} + training on the twin, {budget} calls"
                 if not self.has(method, 0, unit):
-                    known = self.fitted(unit, budget, draws)
-                    start, key = self.start("in silico", 0), (0, unit)
-                    params = trained(self.setting, start, always(known.twin), key)
+                    measured = self.setting.measurements(unit, budget)
+                    known = gauss_newton(guess, measured, budget, draws=guess.draws)
+                    start = self.start(kind, 0)
+                    params = on_twin(self.setting, start, known, (0, unit))
                     self.add(method, 0, unit, known.calls, params)
-
-    def fitted(self, unit: int, budget: int, draws: int) -> Known:
-        """The most probable twin of each layer under a prior that nobody learned."""
-        guess, posteriors = self.setting.guess, []
-        for layer in self.setting.measurements(unit, budget):
-            drives, readouts = layer.first(budget // self.layers)
-            # Nobody told it the noise: a tenth of the readouts, until less is left.
-            noise, z = guess.noise, None
-            for _ in range(2):
-                found = infer(
-                    guess.unknowns, drives, readouts, noise=noise, start=z,
-                    draws=draws if z is None else 0, steps=15,
-                )  # fmt: skip
-                free = max(readouts.numel() - found.used, 1.0)
-                noise = min(noise, found.misfit * math.sqrt(readouts.numel() / free))
-                z = found.z
-            posteriors.append(found)
-        return Known(tuple(posteriors), budget // self.layers * self.layers)
 
     def fine_tuned(self, units: Sequence[int]) -> None:
         """A few physics-aware steps on labels, as many calls; the rate is a tuning unit's best."""
@@ -255,13 +244,38 @@ class Experiment:
         steps = FULL_STEPS[self.config.system]
         params = learn_start(
             self.setting,
-            self.start("in silico", 0),
+            self.start(self.begun, 0),
             always(self.setting.simulated(unit)),
             steps=steps,
             lr=self.config.rate,
             key=(unit, method),
         )
         self.add(method, 0, unit, steps * self.config.batch * self.layers, params)
+
+
+class Rival(NamedTuple):
+    """What classical identification begins with: a guess that nobody learned, and a start."""
+
+    guess: Prior
+    start: str = "in silico"
+
+
+def rivals(stated: Prior, guess: Prior, begun: str = "in silico") -> dict[str, Rival]:
+    """The classical rivals, by what tells them apart.
+
+    Args:
+        stated: of the nominal twin, as wide as twice the tolerances.
+        guess: of the twin whose prior is learned.
+        begun: the start that ours begins at.
+    """
+    found = {"": Rival(stated._replace(draws=0))}
+    if stated.draws:
+        found[f" from the nearest of {stated.draws} draws"] = Rival(stated)
+    if guess.unknowns is not stated.unknowns:
+        found[" of the richer twin"] = Rival(guess)
+        if begun != "in silico":
+            found[f" of the richer twin, {begun}"] = Rival(guess, begun)
+    return found
 
 
 def calls_of(devices: Sequence[Device]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from metaphys.training.recalibration import RecalibrationConfig, build
 from tests.docs.scripts import result_script
@@ -109,3 +110,36 @@ def test_a_result_is_stored_with_its_table(tmp_path: Path) -> None:
     text = page.read_text()
     assert text.startswith("head\n") and text.endswith("foot\n") and "old" not in text
     assert "| full training | 100.0 | 9,999 | 1 × 1 |" in text and "75 % at 250" in text
+
+
+settings = result_script("_recalibration_settings")
+units_run = result_script("recalibration_units")
+
+
+def test_what_the_nominal_twin_leaves_out_is_told_to_one_rival_alone() -> None:
+    """Of circuits behind amplifiers; a plate's twin leaves nothing out, its rival searches."""
+    nominal = settings.build_setting(RecalibrationConfig(system="circuit", layers=1, judged=30))
+    found = settings.richer(nominal)
+    first, second = units_run.rivals(nominal.guess, found.guess).values()
+    told = set(second.guess.unknowns.names) - set(first.guess.unknowns.names)
+    assert told == {"source", "reading"} and first.start == second.start == "in silico"
+    plate = build(RecalibrationConfig(system="plate", layers=1, judged=30))
+    assert settings.richer(plate) is plate
+    names = list(units_run.rivals(plate.guess, plate.guess))
+    assert names == ["", " from the nearest of 1000 draws"]
+
+
+def test_amplifiers_bound_what_goes_in_and_what_comes_out() -> None:
+    (population,) = settings.build_setting(
+        RecalibrationConfig(system="circuit", layers=1, judged=30)
+    ).populations
+    fleet = population.spread.perturb(population.system, [3, 4])
+    unit = population.spread.single(population.system, 4)
+    drive = 10 * torch.randn(2, 5, unit.ports.drive, generator=torch.Generator().manual_seed(0))
+    readout = fleet(drive, {})
+    torch.testing.assert_close(readout[1], unit(drive[1], {}))
+    a, b = unit.limits
+    assert 3 < a < 5 and 2.2 < b < 4 and not unit.limits.equal(fleet.limits[:, 0])
+    driven = a * (drive[1] / a).tanh()
+    expected = b * (population.spread.circuit.single(population.system, 4)(driven, {}) / b).tanh()
+    torch.testing.assert_close(readout[1], expected)

@@ -65,7 +65,7 @@ EXPERIMENTS = {
 }
 """Spreads, steps and rates were chosen on validation units, seeds 10,000 to 20,000."""
 
-FULL_STEPS = {"shg": 400, "plate": 2000, "circuit": 1500}
+FULL_STEPS = {"shg": 300, "plate": 2000, "circuit": 1500}
 """Of training on the unit's own physics, with a cosine to zero."""
 
 TRAINING_UNITS = 256

@@ -291,8 +291,8 @@ def stages(
     both = [(unit, seed) for seed in range(seeds) for unit in units[:judged]]
     return [
         *(lambda unit=unit, seed=seed: e.zero_shot(unit, seed) for unit, seed in both),
-        *(lambda unit=unit: e.fully(unit) for unit in units[:full]),
         *(lambda unit=unit, seed=seed: e.ours(unit, seed) for unit, seed in both),
+        *(lambda unit=unit: e.fully(unit) for unit in units[:full]),
         *(lambda unit=unit: e.classical(unit) for unit in units[:rivals]),
         lambda: e.fine_tuned(units[:rivals]),
     ]

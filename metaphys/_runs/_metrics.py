@@ -12,13 +12,16 @@ from metaphys._errors import check, refuse
 METRICS = ("method", "seed", "unit", "labels", "device_calls", "accuracy")
 """The columns of its ``metrics.csv``."""
 
+REAL = ("accuracy", "before", "after")
+"""Columns of real numbers, where there are such; the last two are returns of ``metaphys rl``."""
+
 
 def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str, Any]]:
     """The rows of a ``metrics.csv``, with numbers as numbers.
 
     Args:
         path: the file.
-        columns: that it has to have; all but ``method`` and ``accuracy`` hold integers.
+        columns: that it has to have; all but ``method`` and those of :data:`REAL` hold integers.
 
     Raises:
         FileNotFoundError: there is none.
@@ -50,7 +53,7 @@ def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str,
 
 
 def _numbers(row: dict[str, str], columns: Sequence[str], path: Path, line: int) -> dict[str, Any]:
-    kinds = {"method": str, "accuracy": float}
+    kinds: dict[str, type] = {"method": str, **dict.fromkeys(REAL, float)}
     try:
         return {name: kinds.get(name, int)(row[name]) for name in columns}
     except (TypeError, ValueError) as error:

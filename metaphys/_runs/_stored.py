@@ -41,3 +41,25 @@ def read_config(path: Path) -> dict[str, Any]:
         remedy="Choose another one.",
     )
     return stored
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a file; empty if there is no file, as in a run of an older version.
+
+    Raises:
+        ValueError: the file is damaged, or holds something else.
+
+    Example:
+        >>> read_json(Path("nowhere.json"))
+        {}
+    """
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`run_dir` must hold readable files, but {path} is not: {error}."
+        ) from error
+    check(isinstance(value, dict), path.name, expected="a JSON object", got=type(value).__name__)
+    return value

@@ -15,6 +15,7 @@ from metaphys.rl._config import Config
 from metaphys.rl._mdp import Tasks, sample_tasks
 from metaphys.rl._meta import Meta
 from metaphys.rl._methods import METHODS, Method
+from metaphys.rl._results import CURVES
 from metaphys.rl._rivals import planner_return, rival_returns
 from metaphys.rl._train import (
     EVALUATION,
@@ -30,9 +31,6 @@ from metaphys.rl._train import (
 
 if TYPE_CHECKING:  # safetensors, which it needs, comes with the extra `lab`
     from metaphys._runs import Progress, RunDirectory
-
-COLUMNS = ("method", "seed", "iteration", "before", "after")
-"""The columns of ``metrics.csv``: a learning curve on fresh tasks."""
 
 
 class Phase(NamedTuple):
@@ -92,7 +90,7 @@ def run(
         "lines": {name: estimate(values) for name, values in rivals.items()},
         "methods": {name: _summary(METHODS[name], found) for name, found in results.items()},
     }
-    directory.write_metrics(rows, COLUMNS)
+    directory.write_metrics(rows, CURVES)
     directory.write_json("summary.json", summary)
     draw_pictures(rows, summary, directory.path / "pictures")
     return summary
@@ -165,7 +163,7 @@ def _step(name: str, config: Config) -> Callable[[Phase, int], Phase]:
 def _rows(name: str, seed: int, config: Config, curve: Tensor) -> list[dict[str, Any]]:
     steps = (point * config.evaluate_every for point in range(len(curve)))
     return [
-        dict(zip(COLUMNS, (name, seed, done, *values)))
+        dict(zip(CURVES, (name, seed, done, *values)))
         for done, values in zip(steps, curve.tolist())
     ]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaphys._errors import check
+from metaphys._runs._page import page_path, render, stored
 from metaphys._saving import write_atomically
 from metaphys.training._findings import META, headline
-from metaphys.training._page import page_path, render, stored
 from metaphys.training._results import SWEEPS, Group, groups, read_run
 from metaphys.training._statistics import Method
 from metaphys.training._tables import difference_rows, method_row
@@ -29,6 +29,9 @@ PICTURES = {
     "tried. The ringed one was used.",
 }
 """Name and caption of each picture."""
+
+
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
@@ -57,7 +60,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 
 def _render(sections: Sequence[Mapping[str, Any]]) -> str:
     return render(
-        "report.html",
+        TEMPLATE,
         sections=sections,
         names=dict.fromkeys(row["name"] for each in sections for row in each["methods"]),
         own=META,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from metaphys._runs._page import stored, write_sections
 from metaphys.training._findings import QUICK, points
-from metaphys.training._page import stored, write_sections
 from metaphys.training.drifting._courses import Course, cost
 from metaphys.training.drifting._results import OWN, DriftRun, read_drift
 
@@ -21,6 +21,9 @@ CAPTION = (
     "Test accuracy after every interval, the first day at 0: the mean over units; thin, every unit "
     "under the filter."
 )
+
+
+TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
@@ -38,7 +41,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         ValueError: results are damaged.
     """
     results = [read_drift(Path(run)) for run in runs]
-    return write_sections("drift.html", [(run.path, run) for run in results], _section, output)
+    return write_sections(TEMPLATE, [(run.path, run) for run in results], _section, output)
 
 
 def _section(run: DriftRun, folder: Path, prefix: str) -> dict[str, Any]:

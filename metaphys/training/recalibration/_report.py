@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaphys.training._page import stored, write_sections
+from metaphys._runs._page import stored, write_sections
 from metaphys.training._results import Group, groups
 from metaphys.training._statistics import Method
 from metaphys.training._tables import difference_rows, method_row
@@ -38,6 +38,9 @@ PICTURES = {
 """Name and caption of each picture."""
 
 
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
 def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
     """Write the report of finished runs.
 
@@ -56,7 +59,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
     """
     found = groups([read_recalibration(Path(run)) for run in runs])
     sections = [(group.runs[0].path, group) for group in found]
-    return write_sections("recalibration.html", sections, _section, output)
+    return write_sections(TEMPLATE, sections, _section, output)
 
 
 def _section(group: Group, folder: Path, prefix: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaphys._runs._page import stored, write_sections
 from metaphys.training._findings import points
-from metaphys.training._page import stored, write_sections
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._findings import interval, sentences
 from metaphys.training.unit._results import TrainedRun, read_trained
@@ -42,6 +42,9 @@ NOTES = {
 }
 
 
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
 def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -> Path:
     """Write the report of finished runs, one after the other.
 
@@ -57,7 +60,7 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         ValueError: results are damaged.
     """
     results = [read_trained(Path(run)) for run in runs]
-    return write_sections("unit.html", [(run.path, run) for run in results], _section, output)
+    return write_sections(TEMPLATE, [(run.path, run) for run in results], _section, output)
 
 
 def _section(run: TrainedRun, folder: Path, prefix: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ Run = TypeVar("Run")
 
 
 def write_sections(
-    template: str,
+    template: Path,
     runs: Sequence[tuple[Path, Run]],
     section: Callable[[Run, Path, str], dict[str, Any]],
     output: str | Path | None,
@@ -26,7 +26,7 @@ def write_sections(
     """Write a page with a section for each run; the file that it is.
 
     Args:
-        template: of the page.
+        template: the file of the page.
         runs: each with its directory.
         section: from a run, the folder of pictures and what their names begin with, the values
             that the template shows.
@@ -56,18 +56,18 @@ def page_path(output: Path) -> Path:
     return output
 
 
-def render(template: str, **values: Any) -> str:
-    """A template of this folder with its values, which are escaped."""
+def render(template: Path, **values: Any) -> str:
+    """A template with its values, which are escaped; it may include ``style.html``."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template.name).render(**values)
 
 
 def stored(figure: Figure, stem: Path) -> str:

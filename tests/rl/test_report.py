@@ -1,0 +1,105 @@
+"""The report of meta-reinforcement learning: what a run left, and its pictures inside."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaphys._runs import RunDirectory
+from metaphys.rl import METHODS, Config
+from metaphys.rl._report import PICTURES, returned, sentences, write_report
+from metaphys.rl._results import CURVES, read_rl
+from tests.training.test_report import text_of
+
+LINES = {"random": 10.0, "one large step, tuned": 17.0, "planner": 20.5, "optimal": 21.5}
+AFTER = {"maml": 10.2, "tabular": 20.4}
+
+
+def spread(mean: float) -> dict[str, Any]:
+    return {"mean": mean, "half": 0.25, "values": [mean - 0.02, mean + 0.02]}
+
+
+def finished(path: Path, **options: Any) -> Path:
+    """A run directory with everything that the report reads."""
+    config = Config(methods=("maml", "tabular"), seeds=2, **options)
+    run = RunDirectory(path, config.to_json())
+    points = [(name, seed, at) for name in AFTER for seed in (0, 1) for at in (0, 10, 20)]
+    curves: list[dict[str, Any]] = [
+        dict(zip(CURVES, (*point, 10.0, 11.0 + point[2] / 10), strict=True)) for point in points
+    ]
+    run.write_metrics(curves, CURVES)
+    parts = ("untrained", "before", "during", "planner on its data", "seconds", "cpu_seconds")
+    methods = {
+        name: {"about": METHODS[name].about, "after": spread(after)}
+        | {part: spread(12.5) for part in parts}
+        for name, after in AFTER.items()
+    }
+    lines = {name: spread(value) for name, value in LINES.items()}
+    run.write_json("summary.json", {"lines": lines, "methods": methods})
+    return path
+
+
+def test_the_page_has_every_figure_and_stands_alone(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    page = write_report([path])
+    assert page == path / "report.html"
+    seen, source = text_of(page), page.read_text(encoding="utf-8")
+    for name, after in AFTER.items():
+        assert f"{METHODS[name].about} 12.50 ± 0.25 12.50 ± 0.25 12.50 ± 0.25 {after:.2f}" in seen
+    for name, value in LINES.items():
+        assert f"{name} {value:.2f} ± 0.25" in seen
+    assert "the adapted policy of tabular returns 20.40 ± 0.25 (2 seeds)" in seen
+    assert "the best policy of each task 21.50" in seen and "Beside it: maml 10.20" in seen
+    assert len(re.findall(r'<img src="data:image/svg\+xml;base64,', source)) == len(PICTURES)
+    assert not re.search(r'(?:src|href)="(?!data:)|url\(|@import|<script', source)
+    stored = {each.name for each in (path / "pictures").iterdir()}
+    assert stored == {f"{name}.{kind}" for name in PICTURES for kind in ("svg", "png")}
+    first = page.read_bytes()
+    assert write_report([path]).read_bytes() == first
+
+
+def test_runs_stand_one_after_the_other(tmp_path: Path) -> None:
+    runs = [finished(tmp_path / str(tasks), tasks=tasks) for tasks in (20, 40)]
+    seen = text_of(write_report(runs, tmp_path / "both.html"))
+    assert all(f"Run {run}" in seen for run in runs)
+    assert (tmp_path / "pictures" / "2-learning.svg").exists()
+
+
+def test_a_quick_run_says_nothing(tmp_path: Path) -> None:
+    config = Config().quick()
+    few = {name: getattr(config, name) for name in ("outer_iters", "tasks", "test_tasks")}
+    few |= {name: getattr(config, name) for name in ("evaluate_every", "evaluation_tasks")}
+    said = sentences(read_rl(finished(tmp_path / "run", **few)))
+    assert len(said) == 1 and "figures mean nothing" in said[0]
+
+
+def test_a_single_seed_has_no_interval() -> None:
+    assert returned({"mean": 20.0, "half": None}) == "20.00"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("summary.json", "{}", "`summary.json` must be with objects 'lines' and 'methods'"),
+        ("summary.json", "[", "must hold readable files"),
+        ("metrics.csv", "method\n", "`metrics.csv` must be with the columns"),
+        ("metrics.csv", ",".join(CURVES) + "\nmaml,0,0,x,1\n", "no number where one is expected"),
+        (
+            "config.json",
+            json.dumps({"kind": "metaphys run", "config": {"methods": ["maml"], "sed": 1}}),
+            "config.json.*of no use",
+        ),
+    ],
+)
+def test_damaged_runs_are_refused_by_name(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    path = finished(tmp_path / "run")
+    (path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        write_report([path])
+    assert not (path / "report.html").exists()

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from metaphys._runs import RunDirectory, Silent
 from metaphys.training.recalibration import (
     RecalibrationConfig,
+    Setting,
     always,
     build,
     cancelled,
     gauss_newton,
     on_twin,
+    recalibrate,
     trained,
 )
+from metaphys.training.recalibration._fine_tuning import KINDS, Kind, calls_of, fine_tuned
+from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 UNIT = 20_000
 
@@ -62,3 +70,106 @@ def test_training_is_on_the_most_probable_twin_after_what_can_be_cancelled() -> 
     found = on_twin(setting, start, known, ("a test",))
     assert all(found[name].equal(expected[name]) for name in start)
     assert not any(found[name].equal(corrected[name]) for name in start)
+
+
+# Fine-tuning ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("budget", "steps", "each"), [(25, 5, 2), (6, 3, 1), (2, 1, 1)])
+def test_a_budget_of_labels_is_shared_by_layers_and_steps(
+    budget: int, steps: int, each: int
+) -> None:
+    setting = build(RecalibrationConfig(system="plate", budgets=(2,), judged=10))
+    devices, start = setting.devices(UNIT), setting.initial(0)
+    found = fine_tuned(setting, start, devices, UNIT, budget, Kind("SGD", 0.1))
+    assert found.labels == steps * each
+    assert found.calls == calls_of(devices) == 2 * steps * each <= budget
+
+
+def test_a_step_of_fine_tuning_is_measured_forward_and_the_nominal_twins_backward() -> None:
+    config = RecalibrationConfig(fine_steps=1, budgets=(20,), spread=0.5)
+    setting, lr = build(config), 0.5
+    start, (array,) = setting.initial(0), setting.nominal
+    found = fine_tuned(setting, start, setting.devices(UNIT), UNIT, 20, Kind("SGD", lr))
+    inputs, targets = setting.batch(config.seed, "fine-tuning", UNIT, 0, count=20)
+    # By hand: the loss's slope at what the unit answered, through the nominal array's derivatives.
+    readout = setting.logits(start, inputs, setting.simulated(UNIT)).requires_grad_()
+    (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy(readout, targets), readout)
+    held = {name: value.clone().requires_grad_() for name, value in start.items()}
+    surrogate = (setting.logits(held, inputs, (array,)) * slope).sum()
+    grads = torch.autograd.grad(surrogate, list(held.values()))
+    for name, grad in zip(held, grads, strict=True):
+        stepped = start[name] - lr * grad
+        torch.testing.assert_close(found.params[name], stepped, rtol=1e-4, atol=1e-5)
+        assert not found.params[name].equal(start[name])
+
+
+# The experiment ---------------------------------------------------------------------------------
+
+FEW = RecalibrationConfig(units=2, budgets=(3, 4), batch=4, full_units=1).quick()
+KILLED = """
+from metaphys._runs import Silent
+from metaphys.training import RecalibrationConfig, RunDirectory, recalibrate
+config = RecalibrationConfig(units=2, budgets=(3, 4), batch=4, full_units=1).quick()
+recalibrate(config, RunDirectory(sys.argv[1], config.to_json(), resume=True), Silent())
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody stopped."""
+    torch.set_default_dtype(torch.float32)
+    path = tmp_path_factory.mktemp("recalibration") / "whole"
+    recalibrate(FEW, RunDirectory(path, FEW.to_json()), Silent())
+    return path
+
+
+def chosen(path: Path) -> Any:
+    return json.loads((path / "summary.json").read_text())["rates"]
+
+
+def test_rates_are_chosen_for_every_start_and_budget(whole: Path) -> None:
+    found = chosen(whole)
+    starts = ("in silico", "population start")
+    assert list(found) == [f"{start} under {budget} calls" for start in starts for budget in (3, 4)]
+    for each in found.values():
+        best = max(each["sweep"], key=lambda trial: trial["accuracy"])
+        assert each["chosen"] == f"{best['optimizer']}, lr {best['lr']:g}"
+        assert len(each["sweep"]) == len(KINDS)
+
+
+def test_times_are_beside_the_table_which_has_none(whole: Path) -> None:
+    summary = json.loads((whole / "summary.json").read_text())
+    taken = summary["adapting"]
+    assert all(len(taken[f"{name}, 4 calls"]) == 2 for name in ("recalibrated", "Gauss-Newton"))
+    assert min(taken["recalibrated, 4 calls"]) > 0 and max(taken["in silico"]) == 0
+    assert summary["seconds"]["full training, unit 20000"] >= 0
+    assert "seconds" not in (whole / "metrics.csv").read_text()
+
+
+def test_a_run_killed_among_the_rivals_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    killed_and_resumed(KILLED, tmp_path / "parts", "judging-Gauss-Newton")
+    assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert chosen(tmp_path / "parts") == chosen(whole)
+
+
+def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Setting, "accuracy", failing_at_every(7, Setting.accuracy))
+
+    def run(resume: bool) -> None:
+        directory = RunDirectory(tmp_path / "parts", FEW.to_json(), resume=resume)
+        recalibrate(FEW, directory, Silent())
+
+    _, interruptions = finished_in_parts(run)
+    assert interruptions >= 6
+    assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert chosen(tmp_path / "parts") == chosen(whole)
+
+
+def test_without_full_training_there_is_none(tmp_path: Path) -> None:
+    config = dataclasses.replace(FEW, full_units=0, units=1, budgets=(3,))
+    run = RunDirectory(tmp_path / "run", config.to_json())
+    methods = [row["method"] for row in recalibrate(config, run, Silent())]
+    assert "full training" not in methods and "linear classifier" in methods

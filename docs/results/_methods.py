@@ -31,6 +31,32 @@ def table(result: dict[str, Any], called: str, digits: int) -> str:
     return "\n".join([*lines, f"| linear classifier | {linear:.1f} | 0 | |"]) + "\n"
 
 
+def paired_table(
+    every: dict[str, dict[str, Any]],
+    gains: dict[str, dict[str, float]],
+    *,
+    digits: int,
+    repeats: str = "seeds",
+) -> str:
+    """Accuracies best first, and by how many points the result is above each, paired by unit."""
+
+    def points(mean: float, half: float | None, sign: str = "") -> str:
+        interval = "" if half is None else f" ± {100 * half:.{digits}f}"
+        return f"{100 * mean:{sign}.{digits}f}{interval}"
+
+    lines = [
+        f"| method | accuracy, % | device calls taken | units × {repeats} | ours minus, points |",
+        "|---|---|---|---|---|",
+    ]
+    for name, of in sorted(every.items(), key=lambda each: -each[1]["mean"]):
+        gain = gains.get(name)
+        above = "" if gain is None else points(gain["mean"], gain["half"], "+")
+        counted = f"{of['units']} × {of['seeds']}" if of["units"] else ""
+        row = f"| {name} | {points(of['mean'], of['half'])} | {of['calls']:,.0f} "
+        lines.append(f"{row}| {counted} | {above} |")
+    return "\n".join(lines) + "\n"
+
+
 def write(page: Path, text: str) -> None:
     """Put a table where the last one stood on its page."""
     before, _, rest = page.read_text().partition("<!-- table -->\n")

@@ -1,0 +1,71 @@
+"""Vowels on units in ngspice after few calls: the budget, and what is stored of the rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metaphys.data import Dataset, Split
+from tests.docs.scripts import result_script
+
+script = result_script("spice_vowels_adapted")
+table = result_script("spice_vowels_adapted_table")
+Book = result_script("_book").Book
+UNIT = 10_003
+
+
+@pytest.fixture
+def case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    torch.set_default_dtype(torch.float32)  # what a script has; the laboratory puts it back
+    generator = torch.Generator().manual_seed(0)
+
+    def part(count: int) -> Split:
+        return Split(torch.rand(count, 12, generator=generator), torch.arange(count) % 7)
+
+    made_up = Dataset("x", 7, (12,), part(40), part(7), part(20), linear_accuracy=None, source="")
+    monkeypatch.setattr(script, "vowels", lambda root, seed, dtype: made_up)
+    return script.Case(tmp_path, tmp_path, UNIT - script.TEST_UNITS, 0)
+
+
+def test_fine_tuning_stays_within_the_calls_that_are_allowed(case: Any) -> None:
+    start, rule = case.setting.initial(0), script.rules()["SGD, 0.1"]
+    calls, params = case.tuned(start, UNIT, rule, spice=False)
+    assert calls == 240
+    assert all(bool((params[name] != value).any()) for name, value in start.items())
+
+
+def test_a_unit_is_measured_twice_a_layer_and_no_more(case: Any) -> None:
+    layers = case.measured(UNIT, spice=False)
+    for layer in layers:
+        layer.first(script.BUDGET // len(layers))
+    assert sum(layer.calls for layer in layers) == script.BUDGET == 6
+    one, other = (layer.first(1) for layer in layers[:2])
+    assert bool((one[0] != other[0]).any())
+
+
+def row(method: str, unit: int, split: int, reached: float, calls: int = 0) -> dict[str, Any]:
+    return {"method": method, "unit": unit, "split": split, "calls": calls, "accuracy": reached}
+
+
+@pytest.mark.parametrize(("full", "words"), [(0.97, "**reached**"), (0.99, "**NOT reached**")])
+def test_the_result_is_paired_with_full_training(tmp_path: Path, full: float, words: str) -> None:
+    book = Book(tmp_path / "runs" / "rows.jsonl")
+    book.rows = [
+        row(method, unit, split, reached, calls)
+        for method, reached, calls in (("recalibrated", 0.96, 6), ("full training", full, 6000))
+        for unit, split in ((1, 1), (2, 2), (1, 9))
+    ]
+    page = tmp_path / "spice-vowels-adapted.md"
+    page.write_text("head\n<!-- table -->\nold\n<!-- end -->\nfoot\n")
+    table.store(book, (252, 427), tmp_path)
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert found["units"] == [1, 2] and found["splits_per_unit"] == 2
+    assert found["mean"] == pytest.approx(0.96) and found["device_calls"] == 6
+    gain = found["paired_gain"]["full training"]
+    assert gain["mean"] == pytest.approx(0.96 - full) and gain["interval"] == pytest.approx(0)
+    text = page.read_text()
+    assert words in text and "| **recalibrated** | 96.0 ± 0.0 | 6 | 2 × 2 |" in text

@@ -35,7 +35,7 @@ from metaphys.training.recalibration import RecalibrationConfig, Setting, build
 SEEDS, UNITS = (0, 1, 2), 20
 LIMIT = 4.0
 TUNING = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
-SILICO = {"steps": 3000, "lr": 0.3, "batch": 128}
+SILICO = {"steps": 8000, "lr": 0.3, "batch": 128}
 POPULATION = {"steps": 4000, "lr": 0.3, "batch": 32, "units": 8}
 META = {"steps": 500, "batch": 100, "units": 4}
 RADIUS = 1.0
@@ -168,7 +168,7 @@ class Experiment:
         ways: dict[str, Callable[[Params], Params]] = {
             "in silico": lambda p: learn(p, in_silico, steps=SILICO["steps"], lr=SILICO["lr"]),
             "sharpness-aware": lambda p: learn(
-                p, in_silico, steps=SILICO["steps"], lr=SILICO["lr"], radius=RADIUS
+                p, in_silico, steps=SILICO["steps"] // 2, lr=SILICO["lr"], radius=RADIUS
             ),
             "population start": lambda p: learn(
                 p, over_units, steps=POPULATION["steps"], lr=POPULATION["lr"]

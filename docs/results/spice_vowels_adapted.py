@@ -177,9 +177,9 @@ class Case:
 
     def in_silico(self) -> float:
         """Accuracy of the start on the circuit that it was trained on."""
-        test = self.data.test
+        test, start = self.data.test, self.start
         with torch.no_grad():
-            found = self.setting.logits(self.start, test.inputs, self.setting.nominal).argmax(-1)
+            found = self.setting.logits(start, test.inputs, self.setting.nominal).argmax(-1)
         return float((found == test.targets).double().mean())
 
     def tuned(self, start: Params, unit: int, rule: Any, spice: bool = True) -> tuple[int, Params]:

@@ -127,7 +127,7 @@ def notes(learned: Mapping[str, Mapping[str, Any]]) -> list[str]:
         f"units ({tuned}).",
         "Walks, drives and steps were chosen on validation units. The test units of circuit and "
         "plate were looked at once with this setting, and once before with another (5 drives a "
-        "layer, 10 steps); those of shg once more before, without `equalize` and with twice the "
+        "layer, 10 steps); those of shg once more before, without `equalize` and with a wider "
         "walk.",
     ]
 

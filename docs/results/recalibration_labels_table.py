@@ -71,8 +71,8 @@ def collect(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "notes": [
             "Full training and the linear classifier are those of recalibration-oscillators-mnist: "
             "the same units, limit and images.",
-            "Seconds are of judging on the clock and of what is learned on the processor, which was "
-            "done beside other work.",
+            "Seconds are of judging on the clock and of what is learned on the processor, "
+            "beside other work.",
         ],
     }
 

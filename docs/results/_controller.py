@@ -58,15 +58,16 @@ class Controller(nn.Module):
         start = self.trust * episodes.residuals
         if not len(self.rates):
             return start
-        rates = [{"shift": rate.expand_as(start)} for rate in self.rates]
+        steps = len(self.rates)
+        rates = self.rates.unsqueeze(1).expand(steps, *start.shape)
         count = len(episodes.shots)
         found = adapt(
             lambda params, inputs: self.logits(inputs, params["shift"]),
             {"shift": start},
             episodes.shots,
             episodes.labels,
-            rules=lambda step: metaphys.sgd(lr=rates[step]),
-            steps=len(rates),
+            rule=metaphys.sgd(lr={"shift": metaphys.schedule.tabulated(rates)}),
+            steps=steps,
             # The sum over episodes, of which each has a shift of its own.
             loss=lambda logits, labels: count * cross_entropy(logits, labels),
         )

@@ -31,12 +31,12 @@ from metaphys.training.recalibration import (
     Unit,
     adapted,
     always,
-    array_problem,
     build,
     cancelled,
     identify,
     learn_prior,
     learn_start,
+    problem_of,
     trained,
 )
 
@@ -239,7 +239,7 @@ RATES = {"SGD": (0.3, 1.0, 3.0, 10.0), "Adam": (0.01, 0.03, 0.1)}
 
 def tuned(experiment: Experiment, units: range) -> None:
     """Five steps of physics-aware fine-tuning on 50 labels, 250 calls; seed 0."""
-    problem = array_problem(experiment.config)
+    problem = problem_of(experiment.config)
     tuning = range(VALIDATION_UNITS, VALIDATION_UNITS + 6)
     for kind in ("in silico", "population"):
         method = f"{kind}{' start' if kind == 'population' else ''} + fine-tuning"

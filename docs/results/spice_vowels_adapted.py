@@ -194,7 +194,7 @@ class Case:
                 start,
                 self.data.train.inputs[rows],
                 self.data.train.targets[rows],
-                rules=lambda step: rule,
+                rule=rule,
                 steps=FINE_STEPS,
                 loss=cross_entropy,
             )

@@ -59,9 +59,23 @@ def device_at(place: str, unit: int, noise: float) -> Device:
     if place in BUILT_IN:
         system, spread = BUILT_IN[place]()
         return Population(system, spread, noise=noise).unit(unit)
+    return named_device(place, f"one of {', '.join(BUILT_IN)}, or ")
+
+
+def named_device(place: str, others: str = "") -> Device:
+    """What a name of the user's own stands for.
+
+    Args:
+        place: ``module:name`` or ``file.py:name`` of a device, or of a function without arguments
+            that makes one.
+        others: what else could have been given, for the error.
+
+    Raises:
+        ValueError: there is no such device.
+        TypeError: it is none.
+    """
     module, _, name = place.rpartition(":")
-    known = ", ".join(BUILT_IN)
-    expected = f"one of {known}, or module:name or file.py:name of your own"
+    expected = f"{others}module:name or file.py:name of your own"
     check(bool(module and name), "device", expected=expected, got=repr(place))
     found: Any = getattr(_module(module), name, None)
     check(found is not None, "device", expected=f"there: {name} in {module}", got="no such name")

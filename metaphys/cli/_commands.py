@@ -68,18 +68,29 @@ class Adapt(Command):
     checkpoint: Path
     """The model.safetensors of a run."""
 
-    unit: int
-    """The unit's seed; those from 20,000 on were never used in training."""
+    unit: int | None = None
+    """The seed of a unit of the run's population; those from 20,000 on were never used in
+    training."""
+
+    device: tuple[str, ...] = ()
+    """In its place a device of your own for each layer, as module:name or file.py:name (of a
+    Device, or of a function that makes one)."""
+
+    judged: int | None = None
+    """Test samples that the unit is judged on, at most; those of the run by default."""
 
     output: OptionalPath = None
     """Where to put the adapted controls; beside the checkpoint by default."""
 
     def run(self) -> None:
         """Adapt, and say what it gained and cost."""
+        from metaphys.cli._characterize import named_device
         from metaphys.cli._tables import print_pairs
         from metaphys.training import adapt_unit
 
-        print_pairs(_adapted(adapt_unit(self.checkpoint, self.unit, self.output)))
+        devices = [named_device(place) for place in self.device] or None
+        given = {"devices": devices, "judged": self.judged}
+        print_pairs(_adapted(adapt_unit(self.checkpoint, self.unit, self.output, **given)))
 
 
 def _adapted(result: dict[str, Any]) -> list[tuple[str, str]]:

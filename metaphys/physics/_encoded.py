@@ -112,7 +112,9 @@ class Encoded:
         return self.encoding.excess(x, self._of_encoding(x, controls))
 
     def _of_encoding(self, x: Tensor, controls: Any) -> dict[str, Tensor]:
-        self.ports.check(x, controls, self.units)
+        # Not against the units: inside of vmap a fleet's are the mapped dimension, which only what
+        # measures can see. It refuses what does not fit.
+        self.ports.check(x, controls, ())
         return {name: controls[name] for name in self._own}
 
     def __call__(self, x: Tensor, controls: Any) -> Tensor:

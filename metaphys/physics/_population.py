@@ -85,6 +85,10 @@ class Population:
         (own,) = self._own([seed])
         return self.spread.single(self.system, own)
 
+    def perturbed(self, seeds: Sequence[int]) -> System:
+        """The physics of the units of these seeds, which lead its dimensions; without noise."""
+        return self.spread.perturb(self.system, self._own(seeds))
+
     def draw(self, units: int | Sequence[int]) -> Device:
         """A fleet, whose units lead the dimensions of drive and readout.
 
@@ -96,8 +100,7 @@ class Population:
         """
         seeds = range(units) if isinstance(units, int) else list(units)
         check(len(seeds) > 0, "units", expected="at least one unit", got=units)
-        own = self._own(seeds)
-        return self._noisy(SimulatedDevice(self.spread.perturb(self.system, own)), own)
+        return self._noisy(SimulatedDevice(self.perturbed(seeds)), self._own(seeds))
 
     def _own(self, seeds: Sequence[int]) -> list[int]:
         return [derived(seed, self.key) if self.key else seed for seed in seeds]

@@ -8,6 +8,7 @@ from metaphys.schedule._cosine import cosine_decay, cosine_restarts, one_cycle, 
 from metaphys.schedule._exponential import exponential_decay
 from metaphys.schedule._join import join_schedules, piecewise_constant
 from metaphys.schedule._polynomial import constant, linear_schedule, polynomial_schedule
+from metaphys.schedule._tabulated import tabulated
 
 __all__ = [
     "constant",
@@ -19,5 +20,6 @@ __all__ = [
     "one_cycle",
     "piecewise_constant",
     "polynomial_schedule",
+    "tabulated",
     "warmup_cosine",
 ]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaphys.optim import Rule, apply_updates
+from metaphys.meta import unroll
+from metaphys.meta.adjoint import Adjoint, Full
+from metaphys.optim import Rule
 from metaphys.training._draws import Params
 from metaphys.training._kinds import LOGIT_SCALE
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Rules = Callable[[int], Rule]
-"""The rule of each step; one rule for all, or learned rates for each step."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -47,45 +48,49 @@ LOSSES: dict[str, Loss] = {"cross entropy": cross_entropy, "squared error": squa
 
 
 def adapt(
-    apply: Callable[[Params, Tensor], Tensor],
+    apply: Callable[..., Tensor],
     params: Params,
     inputs: Tensor,
     targets: Tensor,
     *,
-    rules: Rules,
+    rule: Rule,
     steps: int,
     loss: Loss,
+    scores: Any = None,
+    adjoint: Adjoint = Full(),  # noqa: B008 (frozen)
 ) -> Params:
     """Parameters after ``steps`` gradient steps on one batch; differentiable in everything.
 
     One step measures the batch once and makes one update.
 
     Args:
-        apply: ``apply(params, inputs) -> logits``, on a unit under physics-aware training.
+        apply: ``apply(params, inputs) -> logits``, on a unit under physics-aware training; with
+            ``scores`` it gets them too.
         params: where to start.
         inputs: (n, features).
         targets: (n,) class indices.
-        rules: the rule of step 0, 1, …; all share their state.
+        rule: of the steps; ``metaphys.sgd(lr=metaphys.schedule.tabulated(...))`` has a step size
+            for each.
         steps: how many.
         loss: what to minimise.
+        scores: of the mismatch of the twins that gradients go through, by layer.
+        adjoint: how the steps are differentiated, as in :func:`metaphys.unroll`.
 
     Example:
         >>> import metaphys
-        >>> rule = metaphys.sgd(lr=1.0)
         >>> params = {"w": torch.zeros(2, 2)}
         >>> adapted = adapt(lambda p, x: x @ p["w"], params, torch.eye(2), torch.tensor([0, 1]),
-        ...                 rules=lambda step: rule, steps=1, loss=cross_entropy)
+        ...                 rule=metaphys.sgd(lr=1.0), steps=1, loss=cross_entropy)
         >>> adapted["w"]
         tensor([[ 0.2500, -0.2500],
                 [-0.2500,  0.2500]])
     """
 
-    def objective(current: Params) -> Tensor:
-        return loss(apply(current, inputs), targets)
+    # Not closed over: some adjoints differentiate only what they are given.
+    def objective(current: Params, meta: Any) -> Tensor:
+        inputs, targets, scores = meta
+        given = (inputs,) if scores is None else (inputs, scores)
+        return loss(apply(current, *given), targets)
 
-    state = rules(0).init(params)
-    for step in range(steps):
-        grads = torch.func.grad(objective)(params)
-        updates, state = rules(step).update(grads, state, params)
-        params = apply_updates(params, updates, inplace=False)
-    return params
+    meta = (inputs, targets, scores)
+    return unroll(objective, rule, params, steps=steps, meta=meta, adjoint=adjoint).params

@@ -55,3 +55,8 @@ def held(data: Dataset, hold: int) -> Dataset:
 
     parts = {name: stretched(getattr(data, name)) for name in ("train", "validation", "test")}
     return dataclasses.replace(data, **parts)
+
+
+def choosing(data: Dataset, count: int) -> Split:
+    """At most ``count`` samples that choices are made on; of training where there are no others."""
+    return some(data.validation if len(data.validation) else data.train, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,33 @@ from torch import Tensor
 
 import metaphys
 from metaphys.data import Dataset, Split
-from metaphys.training._adaptation import LOSSES, Loss, Rules, adapt
+from metaphys.optim import Rule
+from metaphys.training._adaptation import LOSSES, Loss, adapt
+from metaphys.training._config import Config
 from metaphys.training._draws import Params, draw_samples
+from metaphys.training._fleet import Apply, Fleet, Scores
 from metaphys.training._problem import Problem
+from metaphys.training._tuned import Grid
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to adapt to a unit: the rule of each step and the loss.
+    """How to adapt to a unit.
 
     Attributes:
         name: for a person.
-        rules: the rule of step 0, 1, …
+        rule: of the steps.
         loss: what the steps minimise.
+        scores: of the mismatch of the twins that gradients go through; ``None`` for nominal twins.
+        samples: what is measured, inputs (n, features) and targets (n,), on every unit; ``None``
+            for training samples of each unit's own.
     """
 
     name: str
-    rules: Rules
+    rule: Rule
     loss: Loss
+    scores: Scores | None = None
+    samples: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,57 +86,66 @@ def judge(
     key = (config.seed, "judge", draw)
     calls = 0
     if recipe is not None:
-        samples = _support(problem, units, *key)
-        with problem.on(problem.fleet(units, *key, "adapt")) as fleet:
-            start = _adapted(problem, start, samples, recipe)
-        calls = fleet.calls // count
-    with problem.on(problem.fleet(units, *key, "test")):
-        logits = torch.vmap(problem.apply, randomness="different")(
-            start, test.inputs.expand(count, *test.inputs.shape)
-        )
-    accuracy = (logits.argmax(-1) == test.targets).to(torch.float64).mean(-1)
+        fleet = problem.fleet(units, *key, "adapt")
+        samples = support(problem, units, recipe, *key)
+        start = adapted_on(fleet, start, samples, recipe, config)
+        calls = fleet.calls
+    accuracy = measured(problem, problem.fleet(units, *key, "test"), start, test)
     return Verdict(accuracy, calls, start)
 
 
-def _support(problem: Problem, units: Sequence[int], *key: object) -> tuple[Tensor, Tensor]:
+CHUNK = 1000
+"""Test samples that all units measure at a time."""
+
+
+@torch.no_grad()
+def measured(problem: Problem, fleet: Fleet, params: Params, part: Split) -> Tensor:
+    """The accuracy (U,) of parameters, (U, …) each, on the units of a fleet."""
+    right = torch.zeros(fleet.count, dtype=torch.float64)
+    for inputs, targets in zip(part.inputs.split(CHUNK), part.targets.split(CHUNK)):
+        logits = fleet.each(lambda apply, own, x: apply(own, x), (0, None), params, inputs)
+        right += (logits.argmax(-1) == targets).sum(-1)
+    return right / len(part)
+
+
+def support(
+    problem: Problem, units: Sequence[int], recipe: Recipe, *key: object
+) -> tuple[Tensor, Tensor]:
     """The labelled samples of each unit; they depend on the unit, not on which others there are."""
+    if recipe.samples is not None:
+        inputs, targets = recipe.samples
+        return inputs.expand(len(units), *inputs.shape), targets.expand(len(units), -1)
     drawn = [
         draw_samples(problem.data.train, 1, problem.config.labels, *key, unit) for unit in units
     ]
     return torch.cat([x for x, _ in drawn]), torch.cat([y for _, y in drawn])
 
 
-def _adapted(
-    problem: Problem, start: Params, samples: tuple[Tensor, Tensor], recipe: Recipe
+def adapted_on(
+    fleet: Fleet,
+    start: Params,
+    samples: tuple[Tensor, Tensor],
+    recipe: Recipe,
+    config: Config,
 ) -> Params:
-    def one(params: Params, x: Tensor, y: Tensor) -> Params:
-        steps = problem.config.adapt_steps
-        return adapt(problem.apply, params, x, y, rules=recipe.rules, steps=steps, loss=recipe.loss)
+    """Parameters (U, …) adapted to each unit of a fleet from the ones given, (U, …) too."""
 
-    return torch.vmap(one, randomness="different")(start, *samples)
+    def one(apply: Apply, params: Params, x: Tensor, y: Tensor) -> Params:
+        given: Any = {"steps": config.adapt_steps, "loss": recipe.loss, "scores": recipe.scores}
+        return adapt(apply, params, x, y, rule=recipe.rule, **given)
 
-
-Grid = Mapping[tuple[str, str], Sequence[float]]
-"""Rates by optimizer and loss."""
-
-GRID: Grid = {
-    ("SGD", "cross entropy"): (0.5, 1, 2, 3, 5, 8, 12, 20, 30),
-    ("SGD", "squared error"): (0.02, 0.05, 0.1, 0.2, 0.3, 0.5),
-    ("Adam", "cross entropy"): (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5),
-    ("Adam", "squared error"): (0.02, 0.05, 0.1, 0.2, 0.4),
-}
-"""The rates that plain fine-tuning is tuned over, by optimizer and loss."""
+    return fleet.each(one, (0, 0, 0), start, *samples)
 
 
 def fine_tuning(optimizer: str, loss: str, lr: float) -> Recipe:
     """Plain gradient steps, as anybody would take them."""
     make: Callable[..., metaphys.Rule] = {"SGD": metaphys.sgd, "Adam": metaphys.adam}[optimizer]
     rule = make(lr=lr)
-    return Recipe(f"{optimizer}, {loss}, lr {lr:g}", lambda step: rule, LOSSES[loss])
+    return Recipe(f"{optimizer}, {loss}, lr {lr:g}", rule, LOSSES[loss])
 
 
 def sweep(
-    problem: Problem, start: Params, units: Sequence[int], grid: Grid = GRID, draws: int = 2
+    problem: Problem, start: Params, units: Sequence[int], grid: Grid, draws: int = 2
 ) -> tuple[Recipe, list[dict[str, Any]]]:
     """The best of ``grid`` on validation units and validation images, and all of it."""
     tried: list[dict[str, Any]] = []

@@ -38,7 +38,8 @@ class Kind:
     """What is particular to a system.
 
     Attributes:
-        network: from (data, layers, generator, whether physics is removed) to a network.
+        network: from (data, layers, generator, whether physics is removed) to a network; that of
+            oscillators also takes their ``coupling_limit``.
         spread: its usual tolerances.
         low: the least drive of the hardware, in the drive's unit.
         high: the greatest.
@@ -46,7 +47,7 @@ class Kind:
         hardware: from a layer's nominal twin to the nominal system of its unit.
     """
 
-    network: Callable[[Dataset, int, torch.Generator, bool], nn.Module]
+    network: Callable[..., nn.Module]
     spread: Spread
     low: float
     high: float
@@ -77,16 +78,22 @@ def _shg(data: Dataset, layers: int, source: torch.Generator, wired: bool) -> nn
     return SHGNetwork(physics, data.features, data.classes, layers=layers, generator=source)
 
 
-def _oscillators(data: Dataset, layers: int, source: torch.Generator, wired: bool) -> nn.Module:
+def _oscillators(
+    data: Dataset,
+    layers: int,
+    source: torch.Generator,
+    wired: bool,
+    coupling_limit: float | None = 1.0,
+) -> nn.Module:
     net = OscillatorNetwork(
         data.features,
         data.classes,
         layers=layers,
         logit_scale=LOGIT_SCALE,
-        coupling_limit=1.0,
+        coupling_limit=coupling_limit,
         generator=source,
     )
-    # As in meta-training, whose `adapt` takes the trained network: no digital weight learns.
+    # No digital weight learns.
     net.logit_scale.requires_grad_(False)
     return net
 

@@ -78,3 +78,21 @@ def check_finite(value: Tensor) -> None:
         remedy="Lower the outer step size; the run's last state is stored.",
         error=FloatingPointError,
     )
+
+
+def value_and_grad(function: Callable[[Any], Tensor], at: Any) -> tuple[Tensor, Any]:
+    """A loss, which has to be finite, and its gradient."""
+    grads, value = torch.func.grad_and_value(function)(at)
+    check_finite(value)
+    return value, grads
+
+
+def clipped(grads: dict[str, Any], limit: float) -> dict[str, Any]:
+    """``grads`` scaled to a norm of at most ``limit``: one bad unit cannot undo the start."""
+    factor = (limit / (norm(grads) + 1e-12)).clamp(max=1.0)
+    return {kind: {n: factor * g for n, g in each.items()} for kind, each in grads.items()}
+
+
+def norm(grads: Any) -> Tensor:
+    """Of a tree of tensors, as one vector."""
+    return torch.stack([g.square().sum() for g in optree.tree_leaves(grads)]).sum().sqrt()

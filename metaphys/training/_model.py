@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
-from metaphys.training import _outer
-from metaphys.training._adaptation import squared_error
+from metaphys.data import Split
+from metaphys.physics import Device
+from metaphys.training._adaptation import LOSSES
 from metaphys.training._config import Config
-from metaphys.training._judge import Recipe, judge
+from metaphys.training._data import some
+from metaphys.training._fleet import Fleet
+from metaphys.training._judge import (
+    Recipe,
+    Verdict,
+    adapted_on,
+    judge,
+    measured,
+    support,
+)
+from metaphys.training._meta import begin_meta, learned_rule, measured_rows
 from metaphys.training._options import saved_config
 from metaphys.training._problem import Problem, build
+from metaphys.training._tuned import TUNED
 
 
-def learned_recipe(learned: dict[str, Any]) -> Recipe:
+def learned_recipe(problem: Problem, learned: dict[str, Any]) -> Recipe:
     """How a meta-learned network adapts."""
-    return Recipe("learned step sizes", _outer.learned_rules(learned["rates"]), squared_error)
+    samples = None
+    if "samples" in learned:
+        targets = problem.data.train.targets[measured_rows(problem)]
+        samples = learned["samples"]["inputs"], targets
+    return Recipe(
+        "learned step sizes",
+        learned_rule(learned["rates"]),
+        LOSSES[TUNED[problem.config.system].inner_loss],
+        learned.get("twin"),
+        samples,
+    )
 
 
 def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
@@ -28,9 +52,10 @@ def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
 
     Example:
         >>> import tempfile
-        >>> from metaphys.training._outer import begin_meta
+        >>> from metaphys.training._meta import begin_meta
         >>> config = Config()
-        >>> learned = begin_meta(build(config).initial, config.adapt_steps, steps=0).learned
+        >>> problem = build(config)
+        >>> learned = begin_meta(problem, problem.initial, steps=0).learned
         >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> save_model(path, config, learned)
         >>> load_model(path)[0] == config
@@ -65,32 +90,36 @@ def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
         got=f"{path}, which is something else",
         remedy="Take model.safetensors from a run directory.",
     )
-    check(
-        metadata.get("system") in ("oscillators",),
-        "checkpoint",
-        expected="a model of the system oscillators",
-        got=metadata.get("system"),
-        remedy="This version knows no other system.",
-    )
     config = saved_config(Config, metadata, path)
     problem = build(config)
-    like = _outer.begin_meta(problem.initial, config.adapt_steps, 0).learned
+    like = begin_meta(problem, problem.initial, 0).learned
     return config, problem, load_tree(path, like)
 
 
-def adapt_unit(checkpoint: Path, unit: int, output: Path | None = None) -> dict[str, Any]:
+def adapt_unit(
+    checkpoint: Path,
+    unit: int | None = None,
+    output: Path | None = None,
+    *,
+    devices: Sequence[Device] | None = None,
+    judged: int | None = None,
+) -> dict[str, Any]:
     """Adapt a meta-learned network to one unit, and store the controls.
 
     Args:
         checkpoint: ``model.safetensors`` of a run.
-        unit: the unit's seed.
+        unit: the seed of a unit of the run's population.
         output: where to put the adapted parameters; beside the checkpoint by default.
+        devices: in the place of ``unit``, hardware or what stands for it: a device for each layer.
+        judged: test samples that the unit is judged on, at most; those of the run by default.
 
     Returns:
-        ``accuracy_before``, ``accuracy_after``, ``device_calls``, ``labels``, ``output``.
+        ``accuracy_before``, ``accuracy_after``, ``device_calls`` (without those of judging),
+        ``labels``, ``output``.
 
     Raises:
-        FileNotFoundError, ValueError: the checkpoint cannot be used; see :func:`load_model`.
+        FileNotFoundError, ValueError: the checkpoint cannot be used, see :func:`load_model`; or the
+            devices do not fit its layers.
 
     Example:
         >>> adapt_unit(Path("nowhere.safetensors"), unit=20_000)
@@ -98,21 +127,43 @@ def adapt_unit(checkpoint: Path, unit: int, output: Path | None = None) -> dict[
         ...
         FileNotFoundError: `checkpoint` must be ...
     """
-    check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
+    given = "both" if unit is not None and devices is not None else "neither"
+    check((unit is None) != (devices is None), "unit", expected="a seed, or devices", got=given)
+    check(unit is None or unit >= 0, "unit", expected="a seed >= 0", got=unit)
+    check(judged is None or judged >= 1, "judged", expected=">= 1", got=judged)
     fits = output is None or not output.is_dir()
     check(fits, "output", expected="a file, new or to be replaced", got=f"the directory {output}")
     config, problem, learned = load_model(checkpoint)
     torch.set_num_threads(config.threads)
-    test = problem.data.test
-    before = judge(problem, [unit], learned["start"], test)
-    after = judge(problem, [unit], learned["start"], test, recipe=learned_recipe(learned))
-    path = output or checkpoint.with_name(f"adapted-{unit}.safetensors")
+    test = problem.data.test if judged is None else some(problem.data.test, judged)
+    if unit is not None:
+        before = judge(problem, [unit], learned["start"], test).accuracy
+        after = judge(
+            problem, [unit], learned["start"], test, recipe=learned_recipe(problem, learned)
+        )
+    else:
+        before, after = _on_bench(problem, problem.bench(devices or ()), learned, test)
+    name = "device" if unit is None else str(unit)
+    path = output or checkpoint.with_name(f"adapted-{name}.safetensors")
     controls = {name: value[0] for name, value in after.params.items()}
-    save_tree(path, controls, {"kind": "metaphys controls", "unit": str(unit)})
+    save_tree(path, controls, {"kind": "metaphys controls", "unit": name})
     return {
-        "accuracy_before": float(before.accuracy),
+        "accuracy_before": float(before),
         "accuracy_after": float(after.accuracy),
         "device_calls": after.device_calls,
         "labels": config.labels,
         "output": path,
     }
+
+
+@torch.no_grad()
+def _on_bench(
+    problem: Problem, fleet: Fleet, learned: dict[str, Any], test: Split
+) -> tuple[Tensor, Verdict]:
+    start = {name: value.unsqueeze(0) for name, value in learned["start"].items()}
+    before = measured(problem, fleet, start, test)
+    recipe, calls = learned_recipe(problem, learned), fleet.calls
+    samples = support(problem, [0], recipe, problem.config.seed, "bench")
+    adapted = adapted_on(fleet, start, samples, recipe, problem.config)
+    taken = fleet.calls - calls
+    return before, Verdict(measured(problem, fleet, adapted, test), taken, adapted)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from metaphys import data as datasets
 from metaphys._errors import check
 from metaphys.data import Dataset
-from metaphys.nn import OscillatorNetwork, functional, run_on
 from metaphys.physics import (
     Device,
+    MismatchUnknowns,
     OscillatorSpread,
-    PhysicsAware,
+    OscillatorUnknowns,
     Population,
     SimulatedDevice,
     System,
+    Unknowns,
     WithNoise,
 )
 from metaphys.training._config import Config
-from metaphys.training._data import pooled, some
+from metaphys.training._data import choosing, held, pooled, some
 from metaphys.training._draws import Params, generator, seed_of
-from metaphys.training._kinds import LOGIT_SCALE
+from metaphys.training._fleet import Fleet, Twins, running
+from metaphys.training._kinds import KINDS, deviation, scaled
+from metaphys.training._network import systems_of, trainable, with_head
+from metaphys.training._spice import in_ngspice
+from metaphys.training._tuned import TUNED
 
 
 @dataclass(frozen=True)
@@ -35,58 +39,114 @@ class Problem:
 
     Attributes:
         config: what it was built from.
-        data: the data set, inputs flattened and pooled.
-        network: the physical network, on its nominal system unless inside :meth:`on`.
-        apply: ``apply(params, inputs) -> logits``, pure, on whatever the network runs on.
+        data: the data set as the network takes it.
+        network: the physical network, on its nominal systems.
         initial: the parameters to start from.
-        population: where units come from.
+        populations: where the units of each layer come from, noise included.
+        twins: what derivatives go through.
     """
 
     config: Config
     data: Dataset
-    network: OscillatorNetwork
-    apply: Callable[[Params, Tensor], Tensor]
+    network: nn.Module
     initial: Params
-    population: Population
-    _systems: dict[tuple[int, ...], System] = field(default_factory=dict, repr=False)
+    populations: tuple[Population, ...]
+    twins: Twins
+    _systems: dict[tuple[int, ...], list[System]] = field(default_factory=dict, repr=False)
 
-    def fleet(self, units: Sequence[int], *noise_key: object) -> Device:
+    @property
+    def apply(self) -> Callable[[Params, Tensor], Tensor]:
+        """``apply(params, inputs) -> logits``, pure, on the nominal systems."""
+        return running(self.network, *self.twins.nominal)
+
+    def started(self, seed: int) -> Params:
+        """The parameters that another seed starts from."""
+        return trainable(_network(dataclasses.replace(self.config, seed=seed), self.data))
+
+    def fleet(self, units: Sequence[int], *noise_key: object) -> Fleet:
         """The units of these seeds, with readout noise that depends on ``noise_key`` alone."""
-        key = tuple(units)
-        if key not in self._systems:
+        if self.config.device == "simulated":
+            layers = enumerate(self._simulated(tuple(units)))
+            devices = [self._noisy(SimulatedDevice(s), n, units, noise_key) for n, s in layers]
+            return Fleet(self.network, self.twins, (tuple(devices),), len(units), batched=True)
+        groups = [
+            tuple(
+                self._noisy(
+                    in_ngspice(population.simulated(unit), self.config.threads),
+                    layer,
+                    [unit],
+                    noise_key,
+                )
+                for layer, population in enumerate(self.populations)
+            )
+            for unit in units
+        ]
+        return Fleet(self.network, self.twins, tuple(groups), len(units), batched=False)
+
+    def bench(self, devices: Sequence[Device]) -> Fleet:
+        """One unit of which somebody has the devices, one for each layer.
+
+        Raises:
+            ValueError: another number of them than layers, or with other ports.
+        """
+        layers = self.populations
+        expected = f"{len(layers)}, one for each layer"
+        check(len(devices) == len(layers), "devices", expected=expected, got=len(devices))
+        for device, population in zip(devices, layers):
+            ports = population.system.ports
+            check(device.ports == ports, "devices", expected=f"with {ports}", got=device.ports)
+            check(device.units == (), "devices", expected="one unit each", got=device.units)
+        own = tuple(self.config.patiently(device) for device in devices)
+        return Fleet(self.network, self.twins, (own,), 1, batched=False)
+
+    def _simulated(self, units: tuple[int, ...]) -> list[System]:
+        if units not in self._systems:
             self._systems.clear()
-            self._systems[key] = self.population.spread.perturb(self.population.system, key)
-        device = self.config.patiently(SimulatedDevice(self._systems[key]))
-        if not self.config.noise:
-            return device
-        seeds = [seed_of(self.config.seed, "noise", unit, *noise_key) for unit in key]
-        return WithNoise(device, self.config.noise, seed=seeds)
+            self._systems[units] = [population.perturbed(units) for population in self.populations]
+        return self._systems[units]
 
-    @contextmanager
-    def on(self, device: Device) -> Any:
-        """Run the network on a device: forward measures, backward is the twin's."""
-        with run_on(self.network, PhysicsAware(device, self.population.system)):
-            yield device
-
-
-CHOOSING = 500
-"""Validation images that choices are made on, at most: every choice measures them on ten units."""
+    def _noisy(
+        self, device: Device, layer: int, units: Sequence[int], noise_key: tuple[object, ...]
+    ) -> Device:
+        patient, sigma = self.config.patiently(device), self.populations[layer].noise
+        if not sigma:
+            return patient
+        key = (*noise_key, "layer", layer) if layer else noise_key
+        seeds = [seed_of(self.config.seed, "noise", unit, *key) for unit in units]
+        return WithNoise(patient, sigma, seed=seeds if patient.units else seeds[0])
 
 
 def build(config: Config) -> Problem:
     """The problem that a configuration describes.
 
     Raises:
-        ValueError, FileNotFoundError: the data cannot be had.
+        ValueError, FileNotFoundError: the data cannot be had or do not fit the system, or ngspice
+            is not installed.
 
     Example:
         >>> import torch
         >>> problem = build(Config(units=2))
         >>> problem.apply(problem.initial, torch.rand(3, 64)).shape
         torch.Size([3, 10])
+        >>> problem = build(Config(system="plate", layers=2))
+        >>> fleet = problem.fleet([20_000, 20_001, 20_002], "an example")
+        >>> images = torch.rand(3, 5, 192)
+        >>> logits = fleet.each(lambda apply, x: apply(problem.initial, x), (0,), images)
+        >>> logits.shape, fleet.calls
+        (torch.Size([3, 5, 10]), 10)
     """
+    data = _data(config)
+    network = _network(config, data)
+    initial = trainable(network)
+    nominal = systems_of(network)
+    populations = _populations(config, nominal)
+    unknowns = tuple(_unknowns(config, system) for system in nominal)
+    return Problem(config, data, network, initial, populations, Twins(nominal, unknowns))
+
+
+def _data(config: Config) -> Dataset:
     data = pooled(datasets.load(config.data, config.data_root), config.pool)
-    data = dataclasses.replace(data, validation=some(data.validation, CHOOSING))
+    data = held(data, KINDS[config.system].hold(data.features))
     available = len(data.train)
     check(
         config.labels + config.queries <= available,
@@ -94,23 +154,49 @@ def build(config: Config) -> Problem:
         expected=f"at most {available} together with queries, the size of the training set",
         got=f"{config.labels} + {config.queries}",
     )
-    network = OscillatorNetwork(
-        data.features,
-        data.classes,
-        logit_scale=LOGIT_SCALE,
-        coupling_limit=config.coupling_limit,
-        generator=generator(config.seed, "initial"),
+    return dataclasses.replace(
+        data,
+        validation=choosing(data, TUNED[config.system].chosen_on),
+        test=some(data.test, config.judged),
     )
-    # Everything learned is passed in; what is left in the network must not gather a graph.
-    network.requires_grad_(False)
-    apply, params = functional(network)
-    del params["logit_scale"]
-    spread = OscillatorSpread(
+
+
+def _network(config: Config, data: Dataset) -> nn.Module:
+    source = generator(config.seed, "initial")
+    limits: Any = {"coupling_limit": config.coupling_limit}
+    given = limits if config.system == "oscillators" else {}
+    network = KINDS[config.system].network(data, config.layers, source, False, **given)
+    return with_head(network, data.classes) if "correction" in config.learn else network
+
+
+def _populations(config: Config, nominal: Sequence[System]) -> tuple[Population, ...]:
+    kind, spread = KINDS[config.system], _spread(config)
+    many = len(nominal) > 1
+    found = []
+    for layer, system in enumerate(nominal):
+        hardware = kind.hardware(system)
+        # Angles are of order 1 rad; any other readout is measured in its own deviations.
+        unit = 1.0 if config.system == "oscillators" else deviation(hardware, kind)
+        key = f"layer {layer}" if many else ""
+        found.append(Population(hardware, spread, config.noise * unit, key=key))
+    return tuple(found)
+
+
+def _spread(config: Config) -> Any:
+    if config.system != "oscillators":
+        return scaled(KINDS[config.system].spread, config.spread)
+    return OscillatorSpread(
         coupling=config.coupling_spread,
         tolerance=config.tolerance,
         gain=config.gain,
         gain_spread=config.gain_spread,
         per_oscillator=True,
     )
-    population = Population(network.systems[0], spread, noise=config.noise)
-    return Problem(config, data, network, apply, params, population)
+
+
+def _unknowns(config: Config, system: Any) -> Unknowns:
+    """A twin's mismatch, which is nothing at scores of 0: around what nobody has measured."""
+    if config.system == "oscillators":
+        per_oscillator = config.gain_spread > 0
+        return OscillatorUnknowns(system, 1.0, 0.0, 0.2, per_oscillator=per_oscillator)
+    return MismatchUnknowns(system, scaled(KINDS[config.system].spread, max(config.spread, 1e-3)))

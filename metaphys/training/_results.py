@@ -17,6 +17,9 @@ from metaphys.training._statistics import Method, methods
 ALIKE = ("seed", "threads", "data_root")
 """Options that do not make another experiment."""
 
+CLASSICAL = "twin fitted by Gauss-Newton"
+"""The classical rival, trained on that twin."""
+
 SWEEPS = {
     "fine_tuning": "in silico",
     "sharpness_aware_fine_tuning": "sharpness-aware",

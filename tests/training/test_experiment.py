@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from metaphys.nn import run_on
 from metaphys.physics import PhysicsAware
 from metaphys.training import (
     Config,
-    Problem,
     RunDirectory,
     adapt,
     adapt_unit,
@@ -31,9 +31,11 @@ from metaphys.training import (
     squared_error,
 )
 from metaphys.training._draws import draw_samples
+from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
-from metaphys.training._loop import begin
-from metaphys.training._outer import BATCH, begin_meta, learned_rules, nominal_step
+from metaphys.training._loop import begin, check_finite
+from metaphys.training._meta import begin_meta, learned_rule
+from metaphys.training._outer import BATCH, nominal_step
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 TINY = Config(
@@ -46,6 +48,7 @@ TINY = Config(
     population_steps=3,
     meta_steps=3,
     full_steps=2,
+    twin_steps=2,
     pool=2,
 )
 
@@ -78,22 +81,20 @@ def test_adapt_is_the_seeds_loop_of_meta_sgd_on_a_module() -> None:
     problem = build(TINY)
     x, y = draw_samples(problem.data.train, 1, 6, "test")
     rule = metaphys.sgd(lr=0.5)
-    with problem.on(problem.fleet([20_000], "same")):
-        functional = torch.vmap(
-            lambda a, b: adapt(
-                problem.apply,
-                problem.initial,
-                a,
-                b,
-                rules=lambda step: rule,
-                steps=3,
-                loss=cross_entropy,
-            )
-        )(x, y)
+    fleet = problem.fleet([20_000], "same")
+    functional = fleet.each(
+        lambda apply, a, b: adapt(
+            apply, problem.initial, a, b, rule=rule, steps=3, loss=cross_entropy
+        ),
+        (0, 0),
+        x,
+        y,
+    )
     network = problem.network.requires_grad_(True)
     network.logit_scale.requires_grad_(False)
     # The same unit and noise, alone: a fleet of one with the unit's dimension in front.
-    with problem.on(problem.fleet([20_000], "same")):
+    (devices,) = problem.fleet([20_000], "same").groups
+    with run_on(network, *map(PhysicsAware, devices, problem.twins.nominal)):
         optimizer = metaphys.MetaSGD(network, lr=0.5)
         for _ in range(3):
             optimizer.step(cross_entropy(network(x)[0], y[0]))
@@ -124,17 +125,17 @@ class Surrogate:
         return readout
 
 
-def outer_loss(problem: Problem, learned: dict[str, Any], x: Tensor, y: Tensor) -> Tensor:
+def outer_loss(apply: Any, learned: dict[str, Any], x: Tensor, y: Tensor) -> Tensor:
     adapted = adapt(
-        problem.apply,
+        apply,
         learned["start"],
         x[:6],
         y[:6],
-        rules=learned_rules(learned["rates"]),
+        rule=learned_rule(learned["rates"]),
         steps=2,
         loss=squared_error,
     )
-    return cross_entropy(problem.apply(adapted, x[6:]), y[6:])
+    return cross_entropy(apply(adapted, x[6:]), y[6:])
 
 
 def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
@@ -142,23 +143,24 @@ def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
     torch.set_default_dtype(torch.float64)
     problem = build(TINY)
     x, y = draw_samples(problem.data.train, 2, 10, "test")
-    learned = begin_meta(problem.initial, 2, 1).learned
+    learned = begin_meta(problem, problem.initial, 1).learned
     fleet = problem.fleet([20_000, 20_001], "test")
-    model = Surrogate(PhysicsAware(fleet, problem.population.system))
+    ((device,),) = fleet.groups
+    model = Surrogate(PhysicsAware(device, problem.twins.nominal[0]))
+    apply = running(problem.network, model)
 
     def mean(learned: dict[str, Any]) -> Tensor:
-        return torch.vmap(lambda a, b: outer_loss(problem, learned, a, b))(x, y).mean()
+        return torch.vmap(lambda a, b: outer_loss(apply, learned, a, b))(x, y).mean()
 
-    with run_on(problem.network, model):
-        grads = torch.func.grad(mean)(learned)
-    assert len(model.offsets) == 3 and fleet.calls == 2 * (6 + 6 + 4)
+    grads = torch.func.grad(mean)(learned)
+    assert len(model.offsets) == 3 and fleet.calls == 6 + 6 + 4
 
     def frozen(learned: Any) -> Tensor:
         """Unit by unit, without vmap: an independent way to the same value."""
         losses = []
         for unit in range(2):
             model.frozen = iter([offset[unit] for offset in model.offsets])
-            losses.append(outer_loss(problem, learned, x[unit], y[unit]))
+            losses.append(outer_loss(apply, learned, x[unit], y[unit]))
         return torch.stack(losses).mean()
 
     direction = optree.tree_map(torch.randn_like, learned)
@@ -170,8 +172,7 @@ def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
     def shifted(by: float) -> Tensor:
         return frozen(optree.tree_map(lambda v, d: v + by * d, learned, direction))
 
-    with run_on(problem.network, model):
-        difference = (shifted(step) - shifted(-step)) / (2 * step)
+    difference = (shifted(step) - shifted(-step)) / (2 * step)
     torch.testing.assert_close(difference, torch.as_tensor(expected), rtol=1e-7, atol=1e-9)
 
 
@@ -196,7 +197,8 @@ def test_sharpness_aware_training_takes_the_gradient_at_the_worst_point(radius: 
 
 def test_learned_rates_are_exponentials_by_step() -> None:
     rates = {"w": torch.tensor([[0.0], [1.0]])}
-    assert float(learned_rules(rates)(1).hyper["lr"]["w"]) == pytest.approx(2.718281828)
+    at = learned_rule(rates).hyper["lr"]["w"]
+    assert [float(at(torch.tensor(t))) for t in (0, 1, 2)] == pytest.approx([1.0, math.e, math.e])
 
 
 def test_judge_counts_calls_and_gives_a_unit_the_same_alone_and_in_a_fleet() -> None:
@@ -215,12 +217,14 @@ def test_a_run_leaves_all_its_files_and_every_method(tmp_path: Path) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     assert methods == [
         "linear classifier",
+        "another unit's",
         "in silico",
         "in silico + fine-tuning",
         "sharpness-aware",
         "sharpness-aware + fine-tuning",
         "population start",
         "population start + fine-tuning",
+        "twin fitted by Gauss-Newton",
         "meta-learned start, not adapted",
         "meta-learned",
         "full training",
@@ -246,8 +250,8 @@ def test_interrupted_anywhere_a_run_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(tmp_path / "whole")
-    interrupting = failing_at_every(4, torch.func.grad_and_value)
-    monkeypatch.setattr("torch.func.grad_and_value", interrupting)
+    interrupting = failing_at_every(4, check_finite)
+    monkeypatch.setattr("metaphys.training._loop.check_finite", interrupting)
     parts, times = finished_in_parts(lambda resume: run(tmp_path / "parts", resume=resume))
     assert times >= 3
     assert parts == whole
@@ -293,11 +297,11 @@ def test_model_of_another_system_or_kind_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no safetensors at all")
     with pytest.raises(ValueError, match="checkpoint"):
         load_model(path)
-    for metadata in ({"kind": "other"}, {"kind": "metaphys model", "system": "plate"}):
+    for metadata in ({"kind": "other"}, {"kind": "metaphys model"}):
         save_file({"x": torch.zeros(1)}, path, metadata)
         with pytest.raises(ValueError, match="checkpoint"):
             load_model(path)
-    ours = {"kind": "metaphys model", "system": "oscillators"}
+    ours = {"kind": "metaphys model"}
     damaged = ({}, *({"config": text} for text in ("", "[]", '{"labels": "a"}', '{"labels": 0}')))
     for metadata in (*damaged, {"config": json.dumps(TINY.to_json())}):
         save_file({"x": torch.zeros(1)}, path, {**ours, **metadata})
@@ -319,7 +323,13 @@ def test_adapted_controls_go_to_a_file(tmp_path: Path) -> None:
         ("meta_lr", 0.0),
         ("gain", -1.0),
         ("seed", -1),
-        ("system", "plate"),
+        ("system", "laser"),
+        ("device", "spice"),
+        ("learn", ()),
+        ("learn", ("start", "start")),
+        ("learn", ("everything",)),
+        ("adjoint", "implicit"),
+        ("layers", 0),
         ("data", "cifar"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -73,8 +74,13 @@ class SHGMismatch:
             return levels
         kernel = aligned(self.crosstalk, levels)
         reach = kernel.shape[-1] // 2
-        windows = pad(levels, (reach, reach)).unfold(-1, kernel.shape[-1], 1)
-        return (windows * kernel.unsqueeze(-2)).sum(-1)
+        padded, bins = pad(levels, (reach, reach)), levels.shape[-1]
+        # Not by `unfold`, whose backward vmap has no rule for.
+        parts = [
+            kernel[..., lag : lag + 1] * padded.narrow(-1, lag, bins)
+            for lag in range(kernel.shape[-1])
+        ]
+        return torch.stack(parts).sum(0)
 
 
 def aligned(x: Tensor, drive: Tensor) -> Tensor:

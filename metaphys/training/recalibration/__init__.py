@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from metaphys.training.recalibration._array import array_problem
-from metaphys.training.recalibration._build import build
+from metaphys.training.recalibration._build import build, problem_of
 from metaphys.training.recalibration._classical import gauss_newton, on_twin
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._controls import cancelled
@@ -23,7 +22,6 @@ __all__ = [
     "Unit",
     "adapted",
     "always",
-    "array_problem",
     "build",
     "cancelled",
     "gauss_newton",
@@ -32,6 +30,7 @@ __all__ = [
     "learn_prior",
     "learn_start",
     "on_twin",
+    "problem_of",
     "recalibrate",
     "trained",
 ]

@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from metaphys import data as datasets
 from metaphys.data import Dataset, Split
-from metaphys.nn import PhysicalLayer, functional
+from metaphys.nn import PhysicalLayer
 from metaphys.physics import (
     Device,
     Population,
     SimulatedDevice,
-    SpiceDevice,
     System,
     WithArchive,
     WithNoise,
-    circuit_netlist,
 )
-from metaphys.training._data import held, pooled, some
+from metaphys.training._data import choosing, held, pooled, some
 from metaphys.training._draws import Params, generator, seed_of
 from metaphys.training._kinds import KINDS, Kind, deviation, scaled
+from metaphys.training._network import systems_of, trainable, with_head
+from metaphys.training._spice import in_ngspice
 from metaphys.training.unit._config import TrainConfig
 
 CHOOSING = 200
@@ -77,8 +77,7 @@ class Machine:
     @property
     def looked_at(self) -> Split:
         """What the learning curve is measured on: validation samples, or those of training."""
-        part = self.data.validation if len(self.data.validation) else self.data.train
-        return some(part, CHOOSING)
+        return choosing(self.data, CHOOSING)
 
     def counted(self) -> tuple[int, int]:
         """How many of the numbers to train are physical controls, and how many are digital."""
@@ -105,11 +104,11 @@ def build_machine(config: TrainConfig) -> Machine:
     plain = _judged(pooled(datasets.load(config.data, config.data_root), config.pool), config)
     data = held(plain, kind.hold(plain.features))
     network, initial = build_network(config, kind, data)
-    nominal = _systems(network)
+    nominal = systems_of(network)
     hardware = [kind.hardware(system) for system in nominal]
     units = [_unit(config, kind, system, layer) for layer, system in enumerate(hardware)]
     spice = config.device == "spice"
-    bare = [_spice(unit, config) if spice else SimulatedDevice(unit) for unit in units]
+    bare = [in_ngspice(unit, config.threads) if spice else SimulatedDevice(unit) for unit in units]
     sigma = [config.noise * deviation(system, kind) for system in hardware]
     exact = None if spice else tuple(units)
     return Machine(
@@ -134,19 +133,8 @@ def build_network(
     network = kind.network(data, config.layers, source, wired)
     if config.rule == "dfa":
         # Random feedback descends by what comes after the physics aligning with it.
-        head = nn.Linear(data.classes, data.classes)
-        nn.init.eye_(head.weight)
-        nn.init.zeros_(head.bias)
-        network = nn.Sequential(network, head)
-    trained = [name for name, p in network.named_parameters() if p.requires_grad]
-    network.requires_grad_(False)
-    _, params = functional(network)
-    return network, {name: params[name] for name in trained}
-
-
-def _systems(network: nn.Module) -> tuple[System, ...]:
-    physical: Any = network[0] if isinstance(network, nn.Sequential) else network
-    return physical.systems
+        network = with_head(network, data.classes)
+    return network, trainable(network)
 
 
 def _judged(data: Dataset, config: TrainConfig) -> Dataset:
@@ -160,19 +148,6 @@ def _unit(config: TrainConfig, kind: Kind, system: System, layer: int) -> Any:
     unit = population.unit(config.unit)
     assert isinstance(unit, SimulatedDevice)
     return unit.system
-
-
-def _spice(unit: Any, config: TrainConfig) -> Device:
-    netlist, temperature = circuit_netlist(unit)
-    return SpiceDevice(
-        netlist,
-        samples=unit.samples,
-        guard=unit.guard,
-        rate=unit.rate,
-        hold=unit.hold,
-        temperature=temperature,
-        processes=config.threads,
-    )
 
 
 def batch(part: Split, count: int, *key: object) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
 from metaphys.training._draws import Params
 from metaphys.training._kinds import KINDS, scaled
+from metaphys.training._meta import first_rates
 from metaphys.training._model import save_model
 from metaphys.training._options import alike, saved_config
-from metaphys.training._outer import begin_meta
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._machine import Machine, build_machine
 
@@ -21,17 +21,28 @@ KIND = "metaphys network"
 
 
 def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
-    """Write what was trained; where ``metaphys adapt`` fits, as a model that it takes, too."""
+    """Write what was trained; and as a model that ``metaphys adapt`` takes to other units."""
     metadata = {"kind": KIND, "config": json.dumps(config.to_json())}
     save_tree(folder / "network.safetensors", params, metadata)
-    if config.system == "oscillators" and config.layers == 1 and config.data != "vowels":
-        # The same network on the same units: a start for adapting to others, at step sizes of 1.
-        spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
-        gains = {"gain": spread.gain, "gain_spread": spread.gain_spread}
-        shared = "data data_root pool seed"
-        other = alike(Config, config, shared, coupling_spread=spread.coupling, **gains)
-        learned = begin_meta(params, other.adapt_steps, steps=0).learned
+    if config.system != "oscillators" or config.data != "vowels":  # formants are no angles
+        other = _to_adapt(config)
+        learned = {"start": params, "rates": first_rates(other, params)}
         save_model(folder / "model.safetensors", other, learned)
+
+
+def _to_adapt(config: TrainConfig) -> Config:
+    """Meta-training of the same network on the same units."""
+    own: dict[str, Any] = {"queries": 1}
+    if config.system == "oscillators":
+        spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
+        own |= {"coupling_spread": spread.coupling}
+        own |= {"gain": spread.gain, "gain_spread": spread.gain_spread}
+    else:
+        own |= {"spread": config.spread, "noise": config.noise}
+    if config.rule == "dfa":
+        own["learn"] = ("start", "rates", "correction")
+    shared = "system device data data_root pool layers judged seed"
+    return alike(Config, config, shared, **own)
 
 
 def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:

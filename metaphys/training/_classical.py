@@ -1,0 +1,56 @@
+"""The classical rival: fit the twin to a unit's readouts of random drives, train on the twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metaphys.training._draws import Params
+from metaphys.training._judge import measured
+from metaphys.training._options import alike
+from metaphys.training._problem import Problem
+from metaphys.training._tuned import TUNED
+from metaphys.training.recalibration import RecalibrationConfig, Setting, gauss_newton, on_twin
+from metaphys.training.recalibration._build import setting_of
+
+MOST = 120
+"""Random drives of a layer that a twin is fitted to: beyond, nothing is learned that accuracy shows
+(74 oscillators: 60 leave an error of 26 % in the couplings' offsets, 120 of 3 %)."""
+
+
+def classical_setting(problem: Problem) -> Setting:
+    """The same network and units, measured with random drives."""
+    config = problem.config
+    own = {
+        "spread": config.coupling_spread if config.system == "oscillators" else config.spread,
+        "budgets": (max(min(config.calls, MOST * config.layers), config.layers),),
+        "twin_lr": TUNED[config.system].twin,
+        "batch": 50,
+    }
+    shared = "system data data_root pool seed layers judged noise gain gain_spread"
+    shared += " coupling_limit units twin_steps attempts timeout"
+    return setting_of(problem, alike(RecalibrationConfig, config, shared, **own))
+
+
+def classical_step(
+    problem: Problem, setting: Setting, start: Params, units: list[int]
+) -> Callable[[Tensor, int], Tensor]:
+    """One unit: random drives for the calls that others spend on samples, Gauss-Newton, training.
+
+    The state is the accuracy of each unit, (U,) float64.
+    """
+    budget = setting.config.budgets[-1]
+
+    def step(accuracy: Tensor, index: int) -> Tensor:
+        seed = units[index]
+        fleet = problem.fleet([seed], problem.config.seed, "fitted twin", "test")
+        layers = setting.measurements(seed, budget)
+        known = gauss_newton(setting.guess, layers, budget, draws=setting.guess.draws)
+        found = on_twin(setting, start, known, (problem.config.seed, seed))
+        own = {name: value.unsqueeze(0) for name, value in found.items()}
+        reached = measured(problem, fleet, own, problem.data.test)
+        return torch.cat([accuracy[:index], reached, accuracy[index + 1 :]])
+
+    return step

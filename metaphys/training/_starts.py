@@ -1,0 +1,105 @@
+"""Everything that is learned before a new unit is seen, and the units trained in full."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from metaphys.training import _outer
+from metaphys.training._config import Config
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training._judge import judge
+from metaphys.training._loop import begin, selecting
+from metaphys.training._meta import begin_meta, meta_step
+from metaphys.training._model import learned_recipe
+from metaphys.training._phases import Phases
+from metaphys.training._problem import Problem
+from metaphys.training._tuned import TUNED
+
+VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
+
+ANOTHER = VALIDATION_UNITS + 100
+"""The unit whose controls are moved to others."""
+
+
+class Starts(NamedTuple):
+    """What the comparison starts from.
+
+    Attributes:
+        rivals: starts by name: in silico, sharpness-aware, population start.
+        another: controls that were made for another unit.
+        meta: what was meta-learned.
+        full: controls of every held-out unit, (U, …) each, trained in full.
+    """
+
+    rivals: dict[str, Params]
+    another: Params
+    meta: dict[str, Any]
+    full: Params
+
+
+def held_out_units(config: Config) -> list[int]:
+    """The held-out units of a seed; other seeds have others."""
+    first = TEST_UNITS + 100 * config.seed
+    return list(range(first, first + config.units))
+
+
+def learn(problem: Problem, phases: Phases) -> Starts:
+    """Every start that is compared."""
+    nominal = _in_silico(problem, phases, "in silico", TUNED[problem.config.system].nominal)
+    tuned = TUNED[problem.config.system]
+    sharp = _in_silico(problem, phases, "sharpness-aware", tuned.sharp, tuned.radius)
+    rival = _population_start(problem, phases)
+    meta = _meta_learned(problem, phases)
+    full = _in_full(problem, phases, "full training", nominal, held_out_units(problem.config))
+    another = _in_full(problem, phases, "another unit", nominal, [ANOTHER])
+    return Starts(
+        {"in silico": nominal, "sharpness-aware": sharp, "population start": rival},
+        {name: value[0] for name, value in another.items()},
+        meta,
+        full,
+    )
+
+
+def _in_silico(
+    problem: Problem, phases: Phases, name: str, lr: float, radius: float = 0.0
+) -> Params:
+    steps = problem.config.nominal_steps
+    step = _outer.nominal_step(problem, steps, lr, radius)
+    return phases.outer(name, begin(problem.initial, steps), step, steps)
+
+
+def _population_start(problem: Problem, phases: Phases) -> Params:
+    config = problem.config
+    steps = config.population_steps + config.meta_steps
+    step = _outer.population_step(problem, "rival", steps, TUNED[config.system].rival)
+    chosen = selecting(step, lambda learned: _score(problem, learned), steps)
+    return phases.outer("population start", begin(problem.initial, steps), chosen, steps)
+
+
+def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
+    config, steps = problem.config, problem.config.population_steps
+    step = _outer.population_step(problem, "warm", steps, TUNED[config.system].warm)
+    warm = phases.outer("warm start", begin(problem.initial, steps), step, steps)
+    steps = config.meta_steps
+    chosen = selecting(
+        meta_step(problem, steps),
+        lambda learned: _score(problem, learned["start"], learned),
+        steps,
+    )
+    return phases.outer("meta-learning", begin_meta(problem, warm, steps), chosen, steps)
+
+
+def _in_full(
+    problem: Problem, phases: Phases, name: str, start: Params, units: list[int]
+) -> Params:
+    config, lr = problem.config, TUNED[problem.config.system].full
+    own = {n: v.expand(len(units), *v.shape).clone() for n, v in start.items()}
+    step = _outer.full_step(problem, units, config.full_steps, lr)
+    return phases.outer(name, begin(own, config.full_steps), step, config.full_steps)
+
+
+def _score(problem: Problem, start: Params, learned: dict[str, Any] | None = None) -> float:
+    """Validation accuracy of a start: as it is, or adapted with what was learned."""
+    recipe = None if learned is None else learned_recipe(problem, learned)
+    part = problem.data.validation
+    return float(judge(problem, VALIDATION, start, part, recipe=recipe).accuracy.mean())

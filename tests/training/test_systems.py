@@ -1,0 +1,255 @@
+"""Meta-training of every system, with every kind of meta-parameter; in sizes that take seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optree
+import pytest
+import torch
+from torch import Tensor
+
+from metaphys._runs import Silent
+from metaphys.physics import Circuit, SimulatedDevice, random_drives
+from metaphys.training import (
+    Config,
+    RunDirectory,
+    adapt,
+    adapt_unit,
+    build,
+    cross_entropy,
+    load_model,
+    meta_train,
+)
+from metaphys.training._classical import classical_setting, classical_step
+from metaphys.training._draws import draw_samples
+from metaphys.training._fleet import running
+from metaphys.training._judge import fine_tuning, judge
+from metaphys.training._loop import begin
+from metaphys.training._meta import begin_meta, learned_rule, measured_rows, meta_step
+from metaphys.training._outer import full_step, population_step
+
+SMALL = Config(
+    system="circuit",
+    units=2,
+    labels=4,
+    queries=3,
+    adapt_steps=2,
+    meta_units=2,
+    nominal_steps=2,
+    population_steps=2,
+    meta_steps=2,
+    full_steps=2,
+    twin_steps=2,
+    classical_units=1,
+    judged=20,
+)
+SYSTEMS = {
+    "plate": {"system": "plate", "layers": 2},
+    "circuit": {"system": "circuit", "layers": 2},
+    "shg": {"system": "shg", "pool": 2, "layers": 1},
+    "oscillators": {"system": "oscillators", "pool": 2, "layers": 2},
+}
+EVERYTHING = ("start", "rates", "twin", "correction", "samples")
+ONE_RATE = {("SGD", "cross entropy"): (0.1,)}
+
+
+@pytest.fixture(autouse=True)
+def float32(laboratory: None):
+    """The experiment runs in the user's default dtype, which is float32."""
+    torch.set_default_dtype(torch.float32)
+
+
+def small(**options: Any) -> Config:
+    return dataclasses.replace(SMALL, **options)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_unit_is_the_same_alone_and_in_a_fleet(system: str) -> None:
+    problem = build(small(**SYSTEMS[system]))
+    recipe = fine_tuning("SGD", "cross entropy", 0.1)
+    test = problem.data.test
+    both = judge(problem, [20_000, 20_001], problem.initial, test, recipe=recipe)
+    alone = judge(problem, [20_001], problem.initial, test, recipe=recipe)
+    assert both.device_calls == alone.device_calls == problem.config.calls
+    for name, value in alone.params.items():
+        torch.testing.assert_close(both.params[name][1], value[0], rtol=1e-3, atol=1e-4)
+        assert not value[0].equal(problem.initial[name]) or value.numel() == 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_phase_lowers_nothing_to_nan_and_calls_what_it_says(system: str) -> None:
+    problem = build(small(**SYSTEMS[system], learn=EVERYTHING))
+    steps = (
+        (population_step(problem, "test", 3, 0.01), problem.initial),
+        (
+            full_step(problem, [20_000], 3, 0.01),
+            {n: v.unsqueeze(0) for n, v in problem.initial.items()},
+        ),
+    )
+    for step, start in steps:
+        loop = step(begin(start, 3), 0)
+        assert all(value.isfinite().all() for value in loop.learned.values())
+        assert any(not loop.learned[name].equal(start[name]) for name in start)
+    first = begin_meta(problem, problem.initial, 3)
+    assert set(first.learned) == {"start", "rates", "twin", "samples"}
+    assert "1.weight" in first.learned["start"]
+    learned = meta_step(problem, 3)(first, 0).learned
+    for kind, before in first.learned.items():
+        moved = [not learned[kind][name].equal(value) for name, value in before.items()]
+        assert any(moved), kind
+        assert all(value.isfinite().all() for value in learned[kind].values())
+
+
+@pytest.mark.parametrize("kind", ["start", "rates", "twin", "samples"])
+def test_what_is_not_to_be_learned_stays(kind: str) -> None:
+    problem = build(small(learn=(kind,)))
+    first = begin_meta(problem, problem.initial, 3)
+    learned = meta_step(problem, 3)(first, 0).learned
+    for name, each in first.learned.items():
+        same = all(learned[name][n].equal(value) for n, value in each.items())
+        assert same == (name != kind)
+
+
+@pytest.mark.parametrize("adjoint", ["checkpoint", "mixed", "truncated", "one-step"])
+def test_exact_adjoints_give_the_same_outer_step(adjoint: Any) -> None:
+    torch.set_default_dtype(torch.float64)
+    problem = build(small(learn=EVERYTHING))
+
+    def stepped(adjoint: Any) -> list[Tensor]:
+        config = dataclasses.replace(problem.config, adjoint=adjoint)
+        other = dataclasses.replace(problem, config=config)
+        first = begin_meta(other, problem.initial, 3)
+        found = meta_step(other, 3)(first, 0)
+        return [*optree.tree_leaves(found.learned), found.losses[0]]
+
+    found, expected = stepped(adjoint), stepped("full")
+    torch.testing.assert_close(found[-1], expected[-1])
+    close = [torch.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(found, expected)]
+    assert all(close) == (adjoint in ("checkpoint", "mixed"))
+
+
+def test_the_gradient_by_a_twins_mismatch_is_that_of_central_differences() -> None:
+    """Through two inner steps: forward measured, backward through a twin that is learned."""
+    torch.set_default_dtype(torch.float64)
+    problem = build(small(noise=0.0, learn=("start", "rates", "twin", "samples")))
+    x, y = draw_samples(problem.data.train, 1, 7, "test")
+    fleet = problem.fleet([20_000], "test")
+    learned = begin_meta(problem, problem.initial, 1).learned
+    learned["twin"] = {"0": 0.3 * torch.randn_like(learned["twin"]["0"])}
+    drives = []
+    unit = problem.populations[0].simulated(20_000)
+
+    def outer(apply: Any, scores: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        adapted = adapt(
+            apply,
+            learned["start"],
+            x[:4],
+            y[:4],
+            rule=learned_rule(learned["rates"]),
+            steps=2,
+            loss=cross_entropy,
+            scores={"0": scores},
+        )
+        return cross_entropy(apply(adapted, x[4:]), y[4:])
+
+    at = learned["twin"]["0"]
+    (grad,) = torch.func.grad(
+        lambda z: fleet.each(outer, (None, 0, 0), z, x, y).sum(), argnums=(0,)
+    )(at)
+
+    class Offset:
+        """f_twin(z) + offset, the offsets of the calls frozen at the first pass."""
+
+        ports, units = problem.populations[0].system.ports, ()
+
+        def __init__(self, twin: Any, frozen: Any) -> None:
+            self.twin, self.frozen = twin, frozen
+
+        def __call__(self, drive: Tensor, controls: Any) -> Tensor:
+            model = self.twin(drive, controls)
+            if self.frozen is not None:
+                return model + next(self.frozen)
+            gap = unit(drive, controls) - model
+            drives.append(torch.func.debug_unwrap(gap, recurse=True).detach())
+            return model + gap.detach()
+
+    def frozen(z: Tensor, offsets: Any) -> Tensor:
+        def apply(params: Any, inputs: Tensor, scores: Any = None) -> Tensor:
+            model = Offset(problem.twins.at(scores)[0], offsets)
+            return running(problem.network, model)(params, inputs)
+
+        return outer(apply, z, x[0], y[0])
+
+    frozen(at, None)
+    step, direction = 1e-4, torch.randn_like(at)
+    there, back = (frozen(at + s * direction, iter(drives)) for s in (step, -step))
+    expected = (there - back) / (2 * step)
+    torch.testing.assert_close(grad @ direction, expected, rtol=1e-5, atol=1e-9)
+    assert grad.abs().max() > 1e-6
+
+
+def test_the_classical_rival_takes_the_budget_and_the_units_in_turn() -> None:
+    problem = build(small(system="plate", spread=0.2, noise=0.01, labels=8))
+    setting = classical_setting(problem)
+    assert setting.config.budgets == (16,) and setting.populations is problem.populations
+    step = classical_step(problem, setting, problem.initial, [20_000, 20_001])
+    before = torch.tensor([0.25, -1.0], dtype=torch.float64)
+    first, second = step(before, 1).tolist()
+    assert first == 0.25 and 20 * second == pytest.approx(round(20 * second)) and second >= 0
+    # A fit, and two steps on the twin: no other accuracy than in a fleet of its own.
+    assert step(before, 1).tolist() == [first, second]
+
+
+@pytest.mark.parametrize("learn", [("start", "rates"), EVERYTHING])
+def test_a_run_its_model_and_a_device_of_ones_own(tmp_path: Path, learn: Any) -> None:
+    config = small(learn=learn)
+    run = RunDirectory(tmp_path / "run", config.to_json())
+    rows = meta_train(config, run, Silent(), grid=ONE_RATE)
+    reached = {row["method"]: row for row in rows if row["unit"] in (-1, 20_000)}
+    assert {"another unit's", "twin fitted by Gauss-Newton", "meta-learned"} <= reached.keys()
+    assert reached["meta-learned"]["device_calls"] == config.calls == 8
+    model = run.path / "model.safetensors"
+    found = adapt_unit(model, 20_000)
+    assert found["accuracy_after"] == pytest.approx(reached["meta-learned"]["accuracy"])
+    _, problem, _ = load_model(model)
+    device = SimulatedDevice(problem.populations[0].simulated(20_000))
+    own = adapt_unit(model, devices=[device], judged=10)
+    assert own["device_calls"] == 8 and device.calls == 8 + 2 * 10
+    assert own["output"].name == "adapted-device.safetensors"
+
+
+def test_devices_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
+    problem = build(SMALL)
+    wrong = SimulatedDevice(Circuit(samples=7))
+    for devices in ([], [wrong], [SimulatedDevice(problem.twins.nominal[0])] * 2):
+        with pytest.raises(ValueError, match="`devices` must be"):
+            problem.bench(devices)
+    for given in ({}, {"unit": 1, "devices": [wrong]}):
+        with pytest.raises(ValueError, match="`unit` must be a seed, or devices"):
+            adapt_unit(tmp_path / "model.safetensors", **given)
+
+
+def test_samples_to_measure_begin_with_every_class_in_turn() -> None:
+    problem = build(small(labels=23))
+    targets = problem.data.train.targets[measured_rows(problem)]
+    assert targets.bincount().tolist() == [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+def test_units_in_ngspice_are_taken_one_after_the_other() -> None:
+    problem = build(small(device="spice", noise=0.0, adapt_steps=1))
+    fleet = problem.fleet([20_000, 20_001], "test")
+    drives = random_drives(fleet.groups[0][0].ports, 2, low=-1.0, high=1.0, seed=0)
+    simulated = build(small(noise=0.0)).fleet([20_000, 20_001], "test")
+    for unit, (device,) in enumerate(fleet.groups):
+        ((same,),) = simulated.groups
+        expected = same.measure(drives.expand(2, *drives.shape), {})[unit]
+        error = (device.measure(drives, {}) - expected).norm() / expected.norm()
+        assert error < 0.03
+    first = begin_meta(problem, problem.initial, 2)
+    learned = meta_step(problem, 2)(first, 0).learned
+    assert all(value.isfinite().all() for value in optree.tree_leaves(learned))

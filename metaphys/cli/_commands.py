@@ -107,7 +107,7 @@ def _adapted(result: dict[str, Any]) -> list[tuple[str, str]]:
 class Report(Command):
     """Write the report of a run again, or compare several runs of one command.
 
-    Runs of meta-train that differ in their seed alone are pooled.
+    Runs of meta-train or recalibrate that differ in their seed alone are pooled.
     """
 
     run_dirs: Annotated[
@@ -122,14 +122,9 @@ class Report(Command):
 
     def run(self) -> None:
         """Write it, and say where it is."""
-        from metaphys.training import _report
-        from metaphys.training._command import command_of
-        from metaphys.training.drifting import _report as _drift_report
-        from metaphys.training.unit import _report as _unit_report
+        from metaphys.cli._reports import writer
 
-        writers = {"meta-train": _report, "train": _unit_report, "drift": _drift_report}
-        write = writers[command_of(self.run_dirs)].write_report
-        print(f"report: {write(self.run_dirs, self.output)}")
+        print(f"report: {writer(self.run_dirs)(self.run_dirs, self.output)}")
 
 
 class RLOptions(Unchecked, RLConfig):
@@ -143,19 +138,21 @@ class RL(RunCommand):
     options: tyro.conf.OmitArgPrefixes[RLOptions] = field(default_factory=RLOptions)
 
     run_dir: Path = Path("runs/rl")
-    """Where everything goes: configuration, figures, checkpoints, pictures."""
+    """Where everything goes: configuration, figures, checkpoints, report."""
 
     def run(self) -> None:
-        """Train, judge, draw."""
+        """Train, judge, report."""
         from metaphys.cli._progress import shown
         from metaphys.cli._tables import print_returns
         from metaphys.rl import run
+        from metaphys.rl._report import write_report
 
         config, directory = self.begun(self.options)
         with shown() as progress:
             summary = run(config, directory, progress)
+        report = write_report([directory.path])
         print_returns(summary, quick=config == config.quick())
-        print(f"\npictures: {directory.path / 'pictures'}")
+        print(f"\nreport: {report}")
 
 
 @dataclass(frozen=True, kw_only=True)

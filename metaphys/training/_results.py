@@ -10,6 +10,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
+from metaphys._runs._stored import read_json
 from metaphys.training._config import Config
 from metaphys.training._options import Options, from_plain
 from metaphys.training._statistics import Method, methods
@@ -131,20 +132,6 @@ def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, An
         return from_plain(kind, stored["config"]), stored.get("environment", {})
     except ValueError as error:
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a file; empty if there is no file, as in a run of an older version."""
-    if not path.exists():
-        return {}
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"`run_dir` must hold readable files, but {path} is not: {error}."
-        ) from error
-    check(isinstance(value, dict), path.name, expected="a JSON object", got=type(value).__name__)
-    return value
 
 
 def read_curves(path: Path) -> dict[str, Any]:

@@ -194,6 +194,10 @@ def test_rl_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     out = capsys.readouterr().out
     assert re.search(r"^optimal +\d+\.\d\d$", out, re.M)
     assert re.search(r"^tabular +\d+\.\d\d$", out, re.M)
+    page = tmp_path / "parts" / "report.html"
+    assert out.rstrip().endswith(f"report: {page}")
+    first = page.read_bytes()
+    assert main(["report", str(tmp_path / "parts")]) == 0 and page.read_bytes() == first
     assert main([*given, str(tmp_path / "whole")]) == 0
     parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
     assert parts == whole
@@ -231,6 +235,8 @@ def test_recalibrate_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     assert "figures mean nothing" in out.replace("\n", " ")
     page = tmp_path / "parts" / "report.html"
     assert out.rstrip().endswith(f"report: {page}")
+    first = page.read_bytes()
+    assert main(["report", str(tmp_path / "parts")]) == 0 and page.read_bytes() == first
     assert main([*given, str(tmp_path / "whole")]) == 0
     parts, whole = ((tmp_path / run / "metrics.csv").read_bytes() for run in ("parts", "whole"))
     assert parts == whole
@@ -351,7 +357,7 @@ def test_report_refuses_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert "nowhere" in failed(capsys, "report", str(tmp_path / "nowhere"))
     assert "`output` must be" in failed(capsys, "report", str(run), "--output", "x.pdf")
     RunDirectory(tmp_path / "rl", RLConfig().to_json())
-    assert "got one of rl" in failed(capsys, "report", str(tmp_path / "rl"))
+    assert "with a metrics.csv" in failed(capsys, "report", str(tmp_path / "rl"))
     both = failed(capsys, "report", str(run), str(tmp_path / "rl"))
     assert "got runs of meta-train and of rl" in both
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_metrics
+from metaphys._runs._stored import read_json
 from metaphys.training._options import from_plain
-from metaphys.training._results import Group, Run, read_curves, read_json, read_options
+from metaphys.training._results import Group, Run, read_curves, read_options
 from metaphys.training._statistics import Method
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._names import FULL, OURS, under

@@ -9,7 +9,8 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_metrics
-from metaphys.training._results import read_curves, read_json, read_options
+from metaphys._runs._stored import read_json
+from metaphys.training._results import read_curves, read_options
 from metaphys.training.unit._config import TrainConfig
 
 NEEDED = ("confusion", "way", "physical_parameters", "digital_parameters", "judged", "looked_at")

@@ -75,7 +75,7 @@ class Comparison:
         setting = classical_setting(problem)
         step = classical_step(problem, setting, self.starts.rivals["in silico"], units)
         zero = torch.zeros(len(units), dtype=torch.float64)
-        reached = self.phases.run("fitted twin", zero, step, len(units))
+        reached = self.phases("fitted twin", zero, step, len(units))
         return Verdict(reached, setting.config.budgets[-1], {})
 
     def rows(self, verdicts: Mapping[str, Verdict]) -> list[dict[str, Any]]:

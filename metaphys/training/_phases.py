@@ -1,26 +1,37 @@
-"""The phases of a run: each stored, continued by itself, timed, and shown to a person."""
+"""The phases of a run, each stored and continued by itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from metaphys._runs import Progress, RunDirectory
-from metaphys.training._loop import Loop
+from metaphys.training._draws import Params
+from metaphys.training._loop import Loop, begin
+
+
+class Timed(NamedTuple):
+    """A loop, and the seconds of all processes that it took."""
+
+    loop: Loop
+    seconds: Tensor
 
 
 class Phases:
-    """The phases of a run.
+    """Runs phases and keeps what is told of them.
 
     Args:
         run: where they are stored.
         progress: what a person sees meanwhile.
 
     Attributes:
-        curves: of each outer loop, its steps and losses.
-        seconds: that each phase took this time.
+        curves: the losses of each training.
+        seconds: how long each training took.
     """
 
     def __init__(self, run: RunDirectory, progress: Progress) -> None:
@@ -28,28 +39,37 @@ class Phases:
         self.curves: dict[str, dict[str, list[float]]] = {}
         self.seconds: dict[str, float] = {}
 
-    def run(self, name: str, state: Any, step: Callable[[Any, int], Any], steps: int) -> Any:
-        """The state after ``steps`` steps; a phase that was finished is read."""
-        with self.timed(name), self._progress.phase(name, steps) as advance:
-            place = name.replace(" ", "-")
-            return self._run.run_phase(place, state, step, steps, advance=advance)
+    def __call__(self, name: str, state: Any, step: Any, steps: int) -> Any:
+        """One phase; one that was finished is read."""
+        file = name.replace(" ", "-").replace(",", "").replace("'", "")
+        with self._progress.phase(name, steps) as advance:
+            return self._run.run_phase(file, state, step, steps, advance=advance)
 
-    def outer(self, name: str, start: Loop, step: Callable[[Loop, int], Loop], steps: int) -> Any:
+    def trained(
+        self, name: str, start: Params, step: Callable[[Loop, int], Loop], steps: int
+    ) -> Params:
+        """A phase of training; what it learned."""
+        return self.outer(name, begin(start, steps), step, steps)
+
+    def outer(self, name: str, loop: Loop, step: Callable[[Loop, int], Loop], steps: int) -> Any:
         """One outer loop; what it learned, or the best of it where it was scored."""
-        end = self.run(name, start, step, steps)
-        losses = end.losses[:steps].tolist()
+
+        def timed(state: Timed, index: int) -> Timed:
+            began = time.perf_counter()
+            loop = step(state.loop, index)
+            return Timed(loop, state.seconds + (time.perf_counter() - began))
+
+        begun = Timed(loop, torch.zeros((), dtype=torch.float64))
+        end: Timed = self(name, begun, timed, steps)
+        losses = end.loop.losses[:steps].tolist()
         self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
-        return end.learned if end.score < 0 else end.best
+        self.seconds[name] = round(float(end.seconds), 2)
+        return end.loop.learned if end.loop.score < 0 else end.loop.best
 
     @contextmanager
     def shown(self, name: str, steps: int) -> Iterator[Callable[[int], None]]:
-        """What is not stored: timed and shown."""
-        with self.timed(name), self._progress.phase(name, steps) as advance:
+        """What is not stored: timed, and shown to a person."""
+        began = time.perf_counter()
+        with self._progress.phase(name, steps) as advance:
             yield advance
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Keep what this takes, in s."""
-        began = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - began, 2)
+        self.seconds[name] = round(time.perf_counter() - began, 2)

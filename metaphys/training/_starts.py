@@ -65,7 +65,7 @@ def _in_silico(
 ) -> Params:
     steps = problem.config.nominal_steps
     step = _outer.nominal_step(problem, steps, lr, radius)
-    return phases.outer(name, begin(problem.initial, steps), step, steps)
+    return phases.trained(name, problem.initial, step, steps)
 
 
 def _population_start(problem: Problem, phases: Phases) -> Params:
@@ -79,7 +79,7 @@ def _population_start(problem: Problem, phases: Phases) -> Params:
 def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
     config, steps = problem.config, problem.config.population_steps
     step = _outer.population_step(problem, "warm", steps, TUNED[config.system].warm)
-    warm = phases.outer("warm start", begin(problem.initial, steps), step, steps)
+    warm = phases.trained("warm start", problem.initial, step, steps)
     steps = config.meta_steps
     chosen = selecting(
         meta_step(problem, steps),
@@ -95,7 +95,7 @@ def _in_full(
     config, lr = problem.config, TUNED[problem.config.system].full
     own = {n: v.expand(len(units), *v.shape).clone() for n, v in start.items()}
     step = _outer.full_step(problem, units, config.full_steps, lr)
-    return phases.outer(name, begin(own, config.full_steps), step, config.full_steps)
+    return phases.trained(name, own, step, config.full_steps)
 
 
 def _score(problem: Problem, start: Params, learned: dict[str, Any] | None = None) -> float:

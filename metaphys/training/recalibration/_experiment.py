@@ -11,6 +11,7 @@ from metaphys._runs import MEASUREMENTS, METRICS, Progress, RunDirectory
 from metaphys.training._data import some
 from metaphys.training._draws import TEST_UNITS, Params
 from metaphys.training._judge import linear_accuracy
+from metaphys.training._phases import Phases
 from metaphys.training.recalibration import _learning as learning
 from metaphys.training.recalibration._attempts import Attempt, Attempts, judging, nothing, rows
 from metaphys.training.recalibration._build import build
@@ -33,7 +34,6 @@ from metaphys.training.recalibration._names import (
     gauss_newton,
     under,
 )
-from metaphys.training.recalibration._phases import Phases
 from metaphys.training.recalibration._setting import Setting
 
 LABELS = 10_000

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaphys.training._draws import VALIDATION_UNITS, Params
+from metaphys.training._phases import Phases
 from metaphys.training.recalibration._fine_tuning import KINDS, Kind, score
-from metaphys.training.recalibration._phases import Phases
 from metaphys.training.recalibration._prior import Prior, learn_prior
 from metaphys.training.recalibration._recalibrate import adapted, identify
 from metaphys.training.recalibration._setting import Correction, Setting

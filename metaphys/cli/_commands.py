@@ -68,15 +68,15 @@ class Adapt(Command):
     checkpoint: Path
     """The model.safetensors of a run."""
 
-    unit: int | None = None
+    unit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """The seed of a unit of the run's population; those from 20,000 on were never used in
     training."""
 
-    device: tuple[str, ...] = ()
+    device: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PLACE [PLACE ...]")] = ()
     """In its place a device of your own for each layer, as module:name or file.py:name (of a
     Device, or of a function that makes one)."""
 
-    judged: int | None = None
+    judged: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Test samples that the unit is judged on, at most; those of the run by default."""
 
     output: OptionalPath = None

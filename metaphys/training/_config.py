@@ -145,7 +145,7 @@ class Config(Patience):
             "full_steps": 10,
             "twin_steps": 5,
         }
-        small = {"units": 2, "labels": 10, "adapt_steps": 2, "queries": 10, "classical_units": 2}
+        small = {"units": 2, "labels": 10, "adapt_steps": 2, "queries": 10, "classical_units": 1}
         small = {name: min(getattr(self, name), most) for name, most in small.items()}
         return dataclasses.replace(self, **small, **few)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from metaphys._runs import Progress, RunDirectory
 from metaphys.training import _outer
 from metaphys.training._classical import classical_setting, classical_step
 from metaphys.training._config import Config
+from metaphys.training._data import some
 from metaphys.training._judge import Recipe, Verdict, judge, linear_accuracy, sweep
 from metaphys.training._model import learned_recipe, save_model
 from metaphys.training._phases import Phases
@@ -28,11 +28,16 @@ class Comparison:
         problem: the problem.
         phases: of the run.
         starts: what was learned.
+
+    Attributes:
+        courses: of each method that adapts, its mean accuracy after 0, 1, … steps, and the seconds
+            that all of them take on one unit.
     """
 
     def __init__(self, problem: Problem, phases: Phases, starts: Starts) -> None:
         self.problem, self.phases, self.starts = problem, phases, starts
         self.units = held_out_units(problem.config)
+        self.courses: dict[str, dict[str, Any]] = {}
 
     def tuned(self, grid: Grid) -> tuple[dict[str, Recipe], dict[str, Any]]:
         """Fine-tuning of each start, and how its rate was found."""
@@ -48,25 +53,33 @@ class Comparison:
     def verdicts(self, recipes: Mapping[str, Recipe]) -> dict[str, Verdict]:
         """What every method reached."""
         starts, learned = self.starts, self.starts.meta
-        found = {"another unit's": self._judged("another unit's", starts.another)}
+        found = {"another unit's": self._judged(starts.another)}
         for name, start in starts.rivals.items():
-            found[name] = self._judged(name, start)
-            tuned = f"{name} + fine-tuning"
-            found[tuned] = self._judged(tuned, start, recipes[name])
+            found[name] = self._judged(start)
+            found[f"{name} + fine-tuning"] = self._adapted(
+                f"{name} + fine-tuning", start, recipes[name]
+            )
         found[CLASSICAL] = self._classical()
-        found["meta-learned start, not adapted"] = self._judged("", learned["start"])
+        found["meta-learned start, not adapted"] = self._judged(learned["start"])
         recipe = learned_recipe(self.problem, learned)
-        found["meta-learned"] = self._judged("meta-learned", learned["start"], recipe)
-        found["full training"] = self._judged("", starts.full, own=True)
+        found["meta-learned"] = self._adapted("meta-learned", learned["start"], recipe)
+        found["full training"] = self._judged(starts.full, own=True)
         return found
 
-    def _judged(
-        self, name: str, start: Any, recipe: Recipe | None = None, own: bool = False
-    ) -> Verdict:
-        began, test = time.monotonic(), self.problem.data.test
-        verdict = judge(self.problem, self.units, start, test, recipe=recipe, own=own)
-        if name:
-            self.phases.seconds[f"judging {name}"] = round(time.monotonic() - began, 2)
+    def _judged(self, start: Any, own: bool = False) -> Verdict:
+        return judge(self.problem, self.units, start, self.problem.data.test, own=own)
+
+    def _adapted(self, name: str, start: Any, recipe: Recipe) -> Verdict:
+        """After all steps; on fewer test samples, after each of them."""
+        problem = self.problem
+        given: Any = {"recipe": recipe}
+        verdict = judge(problem, self.units, start, problem.data.test, **given)
+        few = some(problem.data.test, TUNED[problem.config.system].chosen_on)
+        course = [float(judge(problem, self.units, start, few).accuracy.mean())]
+        for steps in range(1, problem.config.adapt_steps + 1):
+            reached = judge(problem, self.units, start, few, steps=steps, **given)
+            course.append(float(reached.accuracy.mean()))
+        self.courses[name] = {"accuracy": course, "seconds": verdict.seconds}
         return verdict
 
     def _classical(self) -> Verdict:
@@ -143,6 +156,7 @@ def meta_train(
     rows = comparison.rows(comparison.verdicts(recipes))
     run.write_json("curves.json", phases.curves)
     tuned = {entry: sweeps[start] for entry, start in SWEEPS.items()}
-    run.write_json("summary.json", {**tuned, "seconds": phases.seconds})
+    courses = {"courses": comparison.courses}
+    run.write_json("summary.json", {**tuned, **courses, "seconds": phases.seconds})
     run.write_metrics(rows)
     return rows

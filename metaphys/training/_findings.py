@@ -11,6 +11,7 @@ META, LINEAR = "meta-learned", "linear classifier"
 RIVALS = {
     "population start": "the start trained over the population",
     "population start + fine-tuning": "the population start with tuned fine-tuning",
+    "twin fitted by Gauss-Newton": "training on a twin that Gauss-Newton fitted to random drives",
     "sharpness-aware + fine-tuning": "tuned fine-tuning of a sharpness-aware start",
     "in silico + fine-tuning": "tuned fine-tuning of in-silico weights",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +50,13 @@ class Verdict:
         accuracy: (U,), in [0, 1].
         device_calls: what adapting one unit cost, counted by the devices.
         params: the adapted parameters, (U, …) each.
+        seconds: that adapting took, a unit's share of what was done for all at once.
     """
 
     accuracy: Tensor
     device_calls: int
     params: Params
+    seconds: float = 0.0
 
 
 @torch.no_grad()
@@ -65,6 +69,7 @@ def judge(
     recipe: Recipe | None = None,
     own: bool = False,
     draw: int = 0,
+    steps: int | None = None,
 ) -> Verdict:
     """Adapt ``start`` to every unit by ``recipe`` and measure the accuracy on ``test``.
 
@@ -79,19 +84,23 @@ def judge(
         recipe: how to adapt; ``None`` does not.
         own: see ``start``.
         draw: another draw of samples for another number.
+        steps: of adapting; those of the configuration by default.
     """
     config, count = problem.config, len(units)
     if not own:
         start = {name: value.expand(count, *value.shape) for name, value in start.items()}
     key = (config.seed, "judge", draw)
-    calls = 0
+    calls, began = 0, time.perf_counter()
     if recipe is not None:
+        if steps is not None:
+            config = dataclasses.replace(config, adapt_steps=steps)
         fleet = problem.fleet(units, *key, "adapt")
         samples = support(problem, units, recipe, *key)
         start = adapted_on(fleet, start, samples, recipe, config)
         calls = fleet.calls
+    seconds = (time.perf_counter() - began) / count
     accuracy = measured(problem, problem.fleet(units, *key, "test"), start, test)
-    return Verdict(accuracy, calls, start)
+    return Verdict(accuracy, calls, start, seconds)
 
 
 CHUNK = 1000

@@ -9,7 +9,13 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from metaphys._runs._drawing import SETTINGS, WIDTH
 from metaphys.training._findings import percent
@@ -118,6 +124,25 @@ def apart(calls: Sequence[float]) -> list[float]:
         earlier, all_of_them = calls[:index].count(number), calls.count(number)
         places.append(squeeze(number) + width * (earlier - (all_of_them - 1) / 2))
     return places
+
+
+def course(courses: Mapping[str, tuple[Sequence[float], float]]) -> Figure:
+    """Accuracy against the steps on a new unit, and against their time."""
+    with rc_context(SETTINGS):
+        figure = Figure(figsize=(WIDTH, 3.6))
+        left, right = figure.subplots(1, 2, sharey=True)
+        for name, (reached, seconds) in courses.items():
+            colour, marker = style(name)
+            shown = [100 * value for value in reached]
+            steps = range(len(shown))
+            look = {"marker": marker, "color": colour, "ms": 5, "lw": 1.3}
+            left.plot(steps, shown, label=name, **look)
+            right.plot([1000 * seconds * t / (len(shown) - 1) for t in steps], shown, **look)
+        left.set(xlabel="steps on the unit", ylabel="accuracy on the test set (%)")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.set_xlabel("time for one unit (ms)")
+        figure.legend(loc="outside lower center", ncols=2)
+        return figure
 
 
 def learning(curves: Curves) -> Figure:

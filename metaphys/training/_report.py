@@ -23,6 +23,8 @@ PICTURES = {
     "cost": "Mean test accuracy against the device calls that one new unit costs, with the 95 % "
     "interval. The axis is logarithmic above about ten calls; methods of equal cost stand beside "
     "each other.",
+    "course": "Mean accuracy on some hundred test samples after each step on a new unit: against "
+    "steps, and against the time that they take, a unit's share of what is done for all at once.",
     "learning": "Loss of every training phase: single steps thin, their running mean strong. "
     "The axis of the loss is logarithmic.",
     "sweep": "How plain fine-tuning was tuned: mean accuracy on validation units for every rate "
@@ -91,11 +93,13 @@ def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str
     """Draw every picture that there are numbers for, store it, and return it as a data URI."""
     from metaphys.training import _pictures
 
-    curves, sweeps = group.curves(), group.sweeps()
+    curves, sweeps, courses = group.curves(), group.sweeps(), group.courses()
     figures: dict[str, Callable[[], Figure]] = {
         "accuracy": lambda: _pictures.accuracy(methods),
         "cost": lambda: _pictures.cost(methods),
     }
+    if courses:
+        figures["course"] = lambda: _pictures.course(courses)
     if curves:
         figures["learning"] = lambda: _pictures.learning(curves)
     if sweeps:

@@ -88,6 +88,20 @@ class Group:
         }
         return {start: _averaged(trials) for start, trials in found.items() if trials}
 
+    def courses(self) -> dict[str, tuple[list[float], float]]:
+        """By method, the mean accuracy after each step and the seconds of all steps, over runs."""
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for run in self.runs:
+            for name, course in run.summary.get("courses", {}).items():
+                found.setdefault(name, []).append(course)
+        return {name: _course(each) for name, each in found.items()}
+
+
+def _course(runs: Sequence[Mapping[str, Any]]) -> tuple[list[float], float]:
+    steps = zip(*(run["accuracy"] for run in runs), strict=True)
+    mean = [sum(each) / len(runs) for each in steps]
+    return mean, sum(run["seconds"] for run in runs) / len(runs)
+
 
 def _averaged(sweeps: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
     values: dict[tuple[Any, ...], list[float]] = {}

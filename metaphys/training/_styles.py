@@ -11,6 +11,8 @@ STYLES = {
     "sharpness-aware + fine-tuning": ("#5B3A94", "p"),
     "population start": ("#E69F00", "^"),
     "population start + fine-tuning": ("#8C6100", "v"),
+    "twin fitted by Gauss-Newton": ("#000000", "x"),
+    "another unit's": ("#A06060", "<"),
     "meta-learned start, not adapted": ("#CC79A7", "D"),
     "meta-learned": ("#D55E00", "P"),
     "full training": ("#009E73", "*"),

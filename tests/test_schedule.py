@@ -176,7 +176,22 @@ DIFFERENTIATED = {
     "joined": lambda a, b: schedule.join_schedules(
         [schedule.constant(a), metaphys.exponential_decay(a, b)], [4]
     ),
+    "tabulated": lambda a, b: schedule.tabulated(torch.stack([a, a * b, b])),
 }
+
+
+def test_a_table_has_a_value_for_each_step_and_entry_and_the_last_one_stays():
+    values = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    rate = schedule.tabulated(values)
+    assert [rate(torch.tensor(t)).tolist() for t in (0, 1, 7)] == [[1, 2], [3, 4], [3, 4]]
+    for wrong in (torch.tensor(1.0), torch.empty(0), torch.tensor([1, 2])):
+        with pytest.raises(ValueError, match="`values` must be of shape"):
+            schedule.tabulated(wrong)
+    with pytest.raises(TypeError, match="`values` must be a tensor"):
+        schedule.tabulated([0.1, 0.2])
+    steps = torch.arange(4)
+    mapped = torch.func.vmap(rate)(steps)
+    assert mapped.tolist() == [[1, 2], [3, 4], [3, 4], [3, 4]]
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)

@@ -176,7 +176,9 @@ DIFFERENTIATED = {
     "joined": lambda a, b: schedule.join_schedules(
         [schedule.constant(a), metaphys.exponential_decay(a, b)], [4]
     ),
-    "tabulated": lambda a, b: schedule.tabulated(torch.stack([a, a * b, b])),
+    "tabulated": lambda a, b: schedule.tabulated(
+        torch.stack([torch.as_tensor(each) for each in (a, a * b, b)])
+    ),
 }
 
 

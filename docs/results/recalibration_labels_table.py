@@ -50,9 +50,9 @@ def collect(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "metric": "points of test accuracy over the converged population start, paired by unit: "
         "50 labelled images, 10 physics-aware steps, no fit of the twin; offsets of spread 1.0, "
         "couplings within ±4",
-        "values": [round(100 * (v - there[s, u]), 3) for s, u, v in ours.values],
-        "mean": round(100 * points.mean, 3),
-        "interval": round(100 * (points.half or 0.0), 3),
+        "values": [round(100 * (v - there[s, u]), 5) for s, u, v in ours.values],
+        "mean": round(100 * points.mean, 5),
+        "interval": round(100 * (points.half or 0.0), 5),
         "accuracy": stated(ours),
         "device_calls": ours.device_calls,
         "published": None,

@@ -9,7 +9,7 @@ import torch
 
 from metaphys._errors import check, check_kind
 from metaphys._typing import Schedule
-from metaphys.schedule._base import scheduled, steps_so_far
+from metaphys.schedule._base import double, scheduled, steps_so_far
 
 
 @final
@@ -22,7 +22,7 @@ class _Tabulated:
         steps = steps_so_far(count, self.values).to(torch.int64)
         row = steps.clamp(0, self.values.shape[0] - 1)
         # Not `values[row]`: indexing by a tensor of no dimension reads its value.
-        return self.values.index_select(0, row.reshape(1)).squeeze(0)
+        return double(self.values.index_select(0, row.reshape(1)).squeeze(0))
 
 
 def tabulated(values: torch.Tensor) -> Schedule:

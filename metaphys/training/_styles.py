@@ -5,6 +5,7 @@ from __future__ import annotations
 # Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
 STYLES = {
     "linear classifier": ("#707070", "_"),
+    "another unit's": ("#A06060", "<"),
     "in silico": ("#56B4E9", "o"),
     "in silico + fine-tuning": ("#0072B2", "s"),
     "sharpness-aware": ("#A98BD6", "X"),
@@ -12,7 +13,6 @@ STYLES = {
     "population start": ("#E69F00", "^"),
     "population start + fine-tuning": ("#8C6100", "v"),
     "twin fitted by Gauss-Newton": ("#000000", "x"),
-    "another unit's": ("#A06060", "<"),
     "meta-learned start, not adapted": ("#CC79A7", "D"),
     "meta-learned": ("#D55E00", "P"),
     "full training": ("#009E73", "*"),

@@ -11,12 +11,14 @@ from metaphys.training import Config, RunDirectory
 METHODS = {
     # name: (mean accuracy, device calls)
     "linear classifier": (0.95, 0),
+    "another unit's": (0.40, 0),
     "in silico": (0.50, 0),
     "in silico + fine-tuning": (0.55, 250),
     "sharpness-aware": (0.76, 0),
     "sharpness-aware + fine-tuning": (0.78, 250),
     "population start": (0.80, 0),
     "population start + fine-tuning": (0.82, 250),
+    "twin fitted by Gauss-Newton": (0.83, 240),
     "meta-learned start, not adapted": (0.70, 0),
     "meta-learned": (0.85, 250),
     "full training": (0.92, 32_000),
@@ -52,5 +54,7 @@ def finished(
     run.write_metrics(metrics)
     run.write_json("curves.json", {"in silico": curve, "meta-learning": curve})
     tuned = {"chosen": "SGD, cross entropy, lr 0.1", "sweep": trials}
-    run.write_json("summary.json", {"fine_tuning": tuned, "seconds": {"meta-learning": 1.5}})
+    course = {"accuracy": [0.7, 0.8, 0.85], "seconds": 0.01}
+    summary = {"fine_tuning": tuned, "courses": {"meta-learned": course}}
+    run.write_json("summary.json", {**summary, "seconds": {"meta-learning": 1.5}})
     return path, metrics

@@ -59,7 +59,7 @@ class MismatchUnknowns(Unknowns):
         """The same and further fields, of which a spread says nothing, around the system's own.
 
         It makes a model richer than the population is described: what its units have in common that
-        nobody has told, expectation maximisation finds in their readouts (:meth:`refined`).
+        nobody has told, expectation maximisation finds in their readouts (``refined``).
 
         Args:
             deviations: standard deviations by field, as in a prior. The mean is the field's own

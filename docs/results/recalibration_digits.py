@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from metaphys.training import build, read_config, read_metrics
 from metaphys.training._config import Config
-from metaphys.training._statistics import Estimate, difference, methods
+from metaphys.training._statistics import Estimate, Method, difference, methods
 
 HERE = Path(__file__).parent
 NAME = "recalibration-digits"
 RIVALS = (
+    "another unit's",
+    "twin fitted by Gauss-Newton",
     "in silico + fine-tuning",
     "sharpness-aware",
     "sharpness-aware + fine-tuning",
@@ -33,6 +36,11 @@ RIVALS = (
 def _points(estimate: Estimate) -> str:
     half = "" if estimate.half is None else f" ± {100 * estimate.half:.1f}"
     return f"{100 * estimate.mean:.1f}{half}"
+
+
+def _judged(method: Method) -> str:
+    units = Counter(seed for seed, unit, _ in method.values if unit >= 0)
+    return f"{max(units.values())} x {len(units)}" if units else "–"
 
 
 def _parameters(config: Config) -> int:
@@ -78,13 +86,13 @@ def _page(result: dict[str, Any], found: dict[str, Any], gains: dict[str, Any]) 
         f"`python docs/results/recalibration_digits.py runs/digits-*` "
         f"(torch {result['torch']}, revision {result['commit']}).",
         "",
-        "| method | accuracy, % | worst unit | labels | device calls |",
-        "|---|---|---|---|---|",
+        "| method | accuracy, % | worst unit | labels | device calls | units x seeds |",
+        "|---|---|---|---|---|---|",
     ]
     for name, method in found.items():
         lines.append(
             f"| {name} | {_points(method.accuracy)} | {100 * method.accuracy.least:.1f} "
-            f"| {method.labels:.0f} | {method.device_calls:.0f} |"
+            f"| {method.labels:.0f} | {method.device_calls:.0f} | {_judged(method)} |"
         )
     lines += ["", "| meta-learned minus | points, paired by unit |", "|---|---|"]
     lines += [f"| {name} | {_points(gain)} |" for name, gain in gains.items() if gain]

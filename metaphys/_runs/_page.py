@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 Run = TypeVar("Run")
+PACKAGE = Path(__file__).parents[1]
 
 
 def write_sections(
@@ -57,22 +58,38 @@ def page_path(output: Path) -> Path:
 
 
 def render(template: Path, **values: Any) -> str:
-    """A template with its values, which are escaped; it may include ``style.html``."""
+    """A template of this package with its values, which are escaped; it names others from here."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
+        loader=FileSystemLoader(PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template.name).render(**values)
+    return environment.get_template(template.relative_to(PACKAGE).as_posix()).render(**values)
 
 
-def stored(figure: Figure, stem: Path) -> str:
-    """Write the picture as SVG and PNG; the SVG as a data URI."""
+def drawn(
+    captions: Mapping[str, str],
+    figures: Mapping[str, Callable[[], Figure]],
+    folder: Path,
+    prefix: str,
+) -> list[tuple[str, str]]:
+    """The caption of every figure, and the figure as a data URI; it is written as SVG and PNG too.
+
+    Args:
+        captions: by name.
+        figures: what draws each of some of them.
+        folder: where they are written.
+        prefix: what the names of the files begin with.
+    """
     from metaphys._runs._drawing import store
 
     # An image of its own rather than inline: the style sheets and ids of several SVGs collide.
-    return "data:image/svg+xml;base64," + base64.b64encode(store(figure, stem)).decode()
+    return [
+        (captions[name], "data:image/svg+xml;base64," + base64.b64encode(vector).decode())
+        for name, draw in figures.items()
+        for vector in [store(draw(), folder / f"{prefix}{name}")]
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaphys._runs._page import stored, write_sections
+from metaphys._runs._page import drawn, write_sections
 from metaphys.rl._results import RLRun, read_rl
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -44,24 +44,21 @@ def _section(run: RLRun, folder: Path, prefix: str) -> dict[str, Any]:
     from metaphys._runs._drawing import SETTINGS
     from metaphys.rl import _pictures
 
+    figures = {
+        "comparison": lambda: _pictures.comparison(run.summary),
+        "learning": lambda: _pictures.learning(run.rows, run.summary),
+    }
     with rc_context(SETTINGS):
-        drawn = {
-            "comparison": _pictures.comparison(run.summary),
-            "learning": _pictures.learning(run.rows, run.summary),
-        }
+        pictures = drawn(PICTURES, figures, folder, prefix)
     return {
         "quick": run.quick,
         "config": run.config,
-        "seeds": run.seeds,
         "findings": sentences(run),
         "methods": [_method(name, of) for name, of in run.summary["methods"].items()],
         "lines": [(name, returned(of)) for name, of in run.summary["lines"].items()],
-        "pictures": [
-            (PICTURES[name], stored(figure, folder / f"{prefix}{name}"))
-            for name, figure in drawn.items()
-        ],
-        "environment": run.environment,
-        "path": run.path,
+        "pictures": pictures,
+        "options": run.config,
+        "run": run,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check
@@ -40,13 +41,7 @@ def check_config(config: Any) -> None:
         check(0 < value < math.inf, name, expected="> 0 and finite", got=value)
     check(-1 < config.gain < math.inf, "gain", expected="> -1 and finite", got=config.gain)
     _check_learned(config.learn)
-    check(
-        config.device == "simulated" or config.system == "circuit",
-        "system",
-        expected="circuit where the device is spice",
-        got=repr(config.system),
-        remedy="ngspice simulates circuits; take --device simulated for other systems.",
-    )
+    check_ngspice(config.device, config.system)
     check(
         config.data != "vowels" or config.system != "oscillators",
         "data",
@@ -54,10 +49,26 @@ def check_config(config: Any) -> None:
         got="'vowels'",
         remedy="Formants are no angles; take another system.",
     )
+    check_files(config.data, config.data_root)
+
+
+def check_ngspice(device: str, system: str) -> None:
+    """Raise a ``ValueError`` where ngspice shall simulate what is no circuit."""
     check(
-        config.data == "digits" or config.data_root is not None,
+        device == "simulated" or system == "circuit",
+        "system",
+        expected="circuit where the device is spice",
+        got=repr(system),
+        remedy="ngspice simulates circuits; take --device simulated for other systems.",
+    )
+
+
+def check_files(data: str, data_root: Path | None) -> None:
+    """Raise a ``ValueError`` where a data set has files and nobody says where."""
+    check(
+        data == "digits" or data_root is not None,
         "data_root",
-        expected=f"the folder that holds the files of {config.data}",
+        expected=f"the folder that holds the files of {data}",
         got=None,
         remedy="They are not part of the package.",
     )

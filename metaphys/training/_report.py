@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaphys._errors import check
-from metaphys._runs._page import page_path, render, stored
-from metaphys._saving import write_atomically
+from metaphys._runs._page import drawn, write_sections
 from metaphys.training._findings import META, headline
-from metaphys.training._results import SWEEPS, Group, groups, read_run
+from metaphys.training._results import SWEEPS, Group, Run, groups, read_run
 from metaphys.training._statistics import Method
-from metaphys.training._tables import difference_rows, method_row
+from metaphys.training._tables import COSTS, difference_rows, method_row, shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,45 +50,43 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
         FileNotFoundError: a directory holds no results.
         ValueError: results are damaged, or there are two runs of one seed.
     """
-    check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
-    results = [read_run(Path(run)) for run in runs]
-    page = page_path(Path(output) if output is not None else results[0].path)
-    sections = [_section(group, page.parent) for group in groups(results)]
-    write_atomically(page, _render(sections).encode())
-    return page
+    found = groups([read_run(Path(run)) for run in runs])
+    sections = [(group.runs[0].path, group) for group in found]
+    return write_sections(TEMPLATE, sections, _section, output)
 
 
-def _render(sections: Sequence[Mapping[str, Any]]) -> str:
-    return render(
-        TEMPLATE,
-        sections=sections,
-        names=dict.fromkeys(row["name"] for each in sections for row in each["methods"]),
-        own=META,
-        sweeps=SWEEPS,
-    )
-
-
-def _section(group: Group, folder: Path) -> dict[str, Any]:
+def _section(group: Group, folder: Path, prefix: str) -> dict[str, Any]:
     """All that the template shows of one group of runs."""
-    methods = group.methods()
-    drawn = _draw(group, methods, folder / "pictures")
+    methods, quick = group.methods(), group.quick
     return {
-        "title": group.title,
-        "slug": group.slug,
-        "quick": group.quick,
-        "headline": headline(methods, quick=group.quick, sweeps=group.sweeps()),
-        "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
-        "seeds": group.seeds,
+        **shared(group, META),
+        "quick": quick,
+        "data": group.config["data"],
+        "findings": headline(methods, quick=quick, sweeps=group.sweeps()),
         "methods": [method_row(m, own=m.name == META) for m in methods.values()],
-        "differences": difference_rows(methods, META, quick=group.quick),
-        "pictures": [(name, PICTURES[name], uri) for name, uri in drawn.items()],
-        "config": group.config,
-        "runs": group.runs,
+        "costs": COSTS,
+        "differences": difference_rows(methods, META, quick=quick),
+        "pictures": _draw(group, methods, folder, prefix),
+        "runs": [(run, _more(run)) for run in group.runs],
     }
 
 
-def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str, str]:
-    """Draw every picture that there are numbers for, store it, and return it as a data URI."""
+def _more(run: Run) -> dict[str, Any]:
+    """What else is told of how a run was made."""
+    more = {
+        f"fine-tuning chosen, from {start}": run.summary[entry].get("chosen", "–")
+        for entry, start in SWEEPS.items()
+        if entry in run.summary
+    }
+    if "device_calls_total" in run.summary:
+        more["device calls in all"] = f"{run.summary['device_calls_total']:,}"
+    return more
+
+
+def _draw(
+    group: Group, methods: Mapping[str, Method], folder: Path, prefix: str
+) -> list[tuple[str, str]]:
+    """Every picture that there are numbers for."""
     from metaphys.training import _pictures
 
     curves, sweeps, courses = group.curves(), group.sweeps(), group.courses()
@@ -104,5 +100,4 @@ def _draw(group: Group, methods: Mapping[str, Method], folder: Path) -> dict[str
         figures["learning"] = lambda: _pictures.learning(curves)
     if sweeps:
         figures["sweep"] = lambda: _pictures.sweep(sweeps)
-    prefix = f"{group.slug}-" if group.slug else ""
-    return {name: stored(draw(), folder / f"{prefix}{name}") for name, draw in figures.items()}
+    return drawn(PICTURES, figures, folder, prefix)

@@ -47,12 +47,10 @@ class Group:
 
     Attributes:
         title: what sets it apart from the other groups; empty if there are none.
-        slug: the same for file names.
         runs: at least one.
     """
 
     title: str
-    slug: str
     runs: Sequence[Run]
 
     @property
@@ -188,13 +186,13 @@ def groups(runs: Sequence[Run]) -> list[Group]:
         essence = {name: value for name, value in run.config.items() if name not in ALIKE}
         alike.setdefault(json.dumps(essence, sort_keys=True), []).append(run)
     if len(alike) == 1:
-        return [Group("", "", runs)]
+        return [Group("", runs)]
     configs = [json.loads(key) for key in alike]
     names = sorted({name for config in configs for name in config})
     differing = [
         name for name in names if len({json.dumps(config.get(name)) for config in configs}) > 1
     ]
     return [
-        Group(", ".join(f"{name} = {config.get(name)}" for name in differing), str(number), found)
-        for number, (config, found) in enumerate(zip(configs, alike.values()), 1)
+        Group(", ".join(f"{name} = {config.get(name)}" for name in differing), found)
+        for config, found in zip(configs, alike.values())
     ]

@@ -1,4 +1,4 @@
-"""Rows of a report's tables: what each method reached and cost, and who is above whom."""
+"""The tables of a report: what each method reached and cost, and who is above whom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaphys.training._findings import points
+from metaphys.training._results import Group
 from metaphys.training._statistics import Estimate, Method, difference
+
+COSTS = {"labels": "labels", "device_calls": "device calls"}
+"""Entries of a row that tell what a new unit costs, and what they are called."""
+
+
+def shared(group: Group, own: str) -> dict[str, Any]:
+    """What every report tells of runs that differ in their seed alone.
+
+    Args:
+        group: the runs.
+        own: the method that the others are held against.
+    """
+    units = {unit for m in group.methods().values() for _, unit, _ in m.values if unit >= 0}
+    return {
+        "title": group.title,
+        "own": own,
+        "units": len(units),
+        "seeds": group.seeds,
+        "system": group.config["system"],
+        "options": {name: value for name, value in group.config.items() if name != "seed"},
+    }
 
 
 def method_row(method: Method, *, own: bool) -> dict[str, Any]:

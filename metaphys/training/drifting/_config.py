@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys.training._checks import check_files
 from metaphys.training._options import from_plain
 
 CHOICES = {"system": ("plate", "circuit", "shg"), "data": ("digits", "mnist", "vowels")}
@@ -107,13 +108,7 @@ class DriftConfig:
         for name in ("calls", "first_calls"):
             value = getattr(self, name)
             check(value >= self.layers, name, expected=least, got=value)
-        check(
-            self.data == "digits" or self.data_root is not None,
-            "data_root",
-            expected=f"the folder that holds the files of {self.data}",
-            got=None,
-            remedy="They are not part of the package.",
-        )
+        check_files(self.data, self.data_root)
 
     @property
     def drives(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metaphys._runs._page import stored, write_sections
+from metaphys._runs._page import drawn, write_sections
 from metaphys.training._findings import QUICK, points
 from metaphys.training.drifting._courses import Course, cost
 from metaphys.training.drifting._results import OWN, DriftRun, read_drift
@@ -17,10 +17,11 @@ NOTES = {
     "fine-tuning": "physics-aware training with labels, the first day's twin backwards",
     "ridge refit": "the same drives and training; every day is fitted from the first day's twin",
 }
-CAPTION = (
-    "Test accuracy after every interval, the first day at 0: the mean over units; thin, every unit "
-    "under the filter."
-)
+PICTURES = {
+    "over-time": "Test accuracy after every interval, the first day at 0: the mean over units; "
+    "thin, every unit under the filter."
+}
+"""Name and caption of each picture."""
 
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -49,7 +50,7 @@ def _section(run: DriftRun, folder: Path, prefix: str) -> dict[str, Any]:
     from metaphys.training.drifting import _pictures
 
     config = run.config
-    figure = _pictures.over_time(run.courses)
+    figures = {"over-time": lambda: _pictures.over_time(run.courses)}
     return {
         "title": f"{config.layers} layers of {config.system}, {config.data}",
         "quick": config.short,
@@ -57,12 +58,9 @@ def _section(run: DriftRun, folder: Path, prefix: str) -> dict[str, Any]:
         "units": len(run.own.units),
         "findings": sentences(run),
         "methods": [_method(course, run) for course in run.courses],
-        "pictures": [(CAPTION, stored(figure, folder / f"{prefix}over-time"))],
-        "walk": run.summary["walk"],
-        "tuned": run.tuned,
-        "environment": run.environment,
+        "pictures": drawn(PICTURES, figures, folder, prefix),
         "options": config.to_json(),
-        "path": run.path,
+        "run": run,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys.training._checks import check_files
 from metaphys.training._patience import Patience
 
 SYSTEMS = ("oscillators", "plate", "circuit", "shg")
@@ -150,9 +151,7 @@ class RecalibrationConfig(Patience):
             value = getattr(self, name)
             words = ", ".join(map(str, choices))
             check(value in choices, name, expected=f"one of {words}", got=repr(value))
-        here = self.dataset == "digits" or self.data_root is not None
-        expected = f"the folder that holds the files of {self.dataset}"
-        check(here, "data_root", expected=expected, got=None)
+        check_files(self.dataset, self.data_root)
         if self.system == "oscillators":
             check(self.data != "vowels", "data", expected="digits or mnist", got=repr(self.data))
             return

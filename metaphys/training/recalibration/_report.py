@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaphys._runs._page import stored, write_sections
-from metaphys.training._results import Group, groups
+from metaphys._runs._page import drawn, write_sections
+from metaphys.training._results import Group, Run, groups
 from metaphys.training._statistics import Method
-from metaphys.training._tables import difference_rows, method_row
+from metaphys.training._tables import COSTS, difference_rows, method_row, shared
 from metaphys.training.recalibration._findings import headline
 from metaphys.training.recalibration._names import family
 from metaphys.training.recalibration._notes import note
@@ -65,21 +65,25 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 def _section(group: Group, folder: Path, prefix: str) -> dict[str, Any]:
     """All that the template shows of one group of runs."""
     methods, compared = group.methods(), Compared(group)
-    times, sweeps, quick = compared.times(), compared.sweeps(), compared.config.short
+    times, sweeps, config = compared.times(), compared.sweeps(), compared.config
     return {
-        "title": group.title,
-        "quick": quick,
-        "config": group.config,
-        "units": len({unit for m in methods.values() for _, unit, _ in m.values if unit >= 0}),
-        "seeds": group.seeds,
-        "findings": headline(methods, compared.budgets, quick=quick, sweeps=sweeps),
+        **shared(group, compared.own),
+        "quick": config.short,
+        "data": config.dataset,
+        "findings": headline(methods, compared.budgets, quick=config.short, sweeps=sweeps),
         "methods": [_row(method, compared.own, times) for method in methods.values()],
-        "own": compared.own,
-        "differences": difference_rows(methods, compared.own, quick=quick),
+        "costs": {**COSTS, "seconds": "s"},
+        "differences": difference_rows(methods, compared.own, quick=config.short),
         "notes": [(name, note(name)) for name in dict.fromkeys(map(family, methods))],
         "pictures": _draw(compared, methods, folder, prefix),
-        "runs": group.runs,
+        "runs": [(run, _more(run)) for run in group.runs],
     }
+
+
+def _more(run: Run) -> dict[str, Any]:
+    """What else is told of how a run was made."""
+    chosen = run.summary["rates"].items()
+    return {f"fine-tuning chosen, from {name}": rate["chosen"] for name, rate in chosen}
 
 
 def _row(method: Method, own: str, times: Mapping[tuple[str, int, int], float]) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def _row(method: Method, own: str, times: Mapping[tuple[str, int, int], float]) 
 def _draw(
     compared: Compared, methods: Mapping[str, Method], folder: Path, prefix: str
 ) -> list[tuple[str, str]]:
-    """Caption and data URI of every picture that there are numbers for; it is stored as well."""
+    """Every picture that there are numbers for."""
     from metaphys.training import _pictures as shared
     from metaphys.training.recalibration import _pictures
 
@@ -117,7 +121,4 @@ def _draw(
         figures["learning"] = lambda: shared.learning(curves)
     if sweeps:
         figures["sweep"] = lambda: shared.sweep(sweeps)
-    return [
-        (PICTURES[name], stored(draw(), folder / f"{prefix}{name}"))
-        for name, draw in figures.items()
-    ]
+    return drawn(PICTURES, figures, folder, prefix)

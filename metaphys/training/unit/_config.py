@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys.training._checks import check_files, check_ngspice
 from metaphys.training._options import from_plain
 from metaphys.training._patience import Patience
 
@@ -110,13 +111,7 @@ class TrainConfig(Patience):
         self._check_together()
 
     def _check_together(self) -> None:
-        check(
-            self.device == "simulated" or self.system == "circuit",
-            "system",
-            expected="circuit where the device is spice",
-            got=repr(self.system),
-            remedy="ngspice simulates circuits; take --device simulated for other systems.",
-        )
+        check_ngspice(self.device, self.system)
         check(
             self.rule != "dfa" or self.system != "oscillators",
             "rule",
@@ -133,13 +128,7 @@ class TrainConfig(Patience):
         )
         if self.twin == "fitted":
             self._check_fitted()
-        check(
-            self.data == "digits" or self.data_root is not None,
-            "data_root",
-            expected=f"the folder that holds the files of {self.data}",
-            got=None,
-            remedy="They are not part of the package.",
-        )
+        check_files(self.data, self.data_root)
 
     def _check_fitted(self) -> None:
         check(

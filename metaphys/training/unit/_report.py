@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaphys._runs._page import stored, write_sections
+from metaphys._runs._page import drawn, write_sections
 from metaphys.training._findings import points
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._findings import interval, sentences
@@ -65,19 +65,17 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 
 def _section(run: TrainedRun, folder: Path, prefix: str) -> dict[str, Any]:
     """All that the template shows of a run."""
-    config, summary = run.config, run.summary
+    config, judged = run.config, run.summary["judged"]
     own = f"{config.rule} on unit {config.unit} of {config.system}, {config.data}"
     return {
         "title": own,
         "quick": config.short,
         "config": config,
         "findings": sentences(run),
-        "methods": [_method(row, summary["judged"], config) for row in run.rows],
-        "summary": summary,
+        "methods": [_method(row, judged, config) for row in run.rows],
         "pictures": _draw(run, folder, prefix),
-        "environment": run.environment,
         "options": config.to_json(),
-        "path": run.path,
+        "run": run,
     }
 
 
@@ -93,7 +91,7 @@ def _method(row: Any, judged: int, config: TrainConfig) -> dict[str, Any]:
 
 
 def _draw(run: TrainedRun, folder: Path, prefix: str) -> list[tuple[str, str]]:
-    """Caption and data URI of every picture, which is stored as well."""
+    """Every picture."""
     from metaphys.training.unit import _pictures
 
     way = run.summary["way"]
@@ -104,7 +102,5 @@ def _draw(run: TrainedRun, folder: Path, prefix: str) -> list[tuple[str, str]]:
         "way": lambda: _pictures.way_through(way),
     }
     words = {"sample": way["sample"], "looked_at": run.summary["looked_at"]}
-    return [
-        (PICTURES[name].format(**words), stored(draw(), folder / f"{prefix}{name}"))
-        for name, draw in figures.items()
-    ]
+    captions = {name: caption.format(**words) for name, caption in PICTURES.items()}
+    return drawn(captions, figures, folder, prefix)

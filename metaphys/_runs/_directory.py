@@ -208,8 +208,16 @@ class RunDirectory:
         write_atomically(self.path / name, json.dumps(value, indent=2).encode())
 
 
-def writable_or_refuse(folder: Path) -> None:
+WRITABLE = "a folder that can be made and written to"
+
+
+def writable_or_refuse(folder: Path, argument: str = "run_dir", expected: str = WRITABLE) -> None:
     """Make a folder where there is none.
+
+    Args:
+        folder: the folder.
+        argument: what named it.
+        expected: what it has to be.
 
     Raises:
         OSError: it cannot be made or written to.
@@ -220,8 +228,8 @@ def writable_or_refuse(folder: Path) -> None:
             pass
     except OSError as error:
         refuse(
-            "run_dir",
-            expected="a folder that can be made and written to",
+            argument,
+            expected=expected,
             got=f"{folder} ({error.strerror})",
             error=type(error),
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from metaphys._errors import check, refuse
+from metaphys._errors import check
 from metaphys._runs._directory import writable_or_refuse
 from metaphys._saving import write_atomically
+from metaphys.cli._devices import named_device
 from metaphys.physics import (
     SHG,
     Characterization,
@@ -56,51 +55,11 @@ def device_at(place: str, unit: int, noise: float) -> Device:
         TypeError: it is none.
     """
     check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
+    check(0 <= noise < math.inf, "noise", expected=">= 0 and finite", got=noise)
     if place in BUILT_IN:
         system, spread = BUILT_IN[place]()
         return Population(system, spread, noise=noise).unit(unit)
     return named_device(place, f"one of {', '.join(BUILT_IN)}, or ")
-
-
-def named_device(place: str, others: str = "") -> Device:
-    """What a name of the user's own stands for.
-
-    Args:
-        place: ``module:name`` or ``file.py:name`` of a device, or of a function without arguments
-            that makes one.
-        others: what else could have been given, for the error.
-
-    Raises:
-        ValueError: there is no such device.
-        TypeError: it is none.
-    """
-    module, _, name = place.rpartition(":")
-    expected = f"{others}module:name or file.py:name of your own"
-    check(bool(module and name), "device", expected=expected, got=repr(place))
-    found: Any = getattr(_module(module), name, None)
-    check(found is not None, "device", expected=f"there: {name} in {module}", got="no such name")
-    found = found if isinstance(found, Device) or not callable(found) else found()
-    kind, fits = type(found).__name__, isinstance(found, Device)
-    check(fits, "device", expected="a Device, or a function that makes one", got=kind)
-    return found
-
-
-def _module(name: str) -> Any:
-    if not name.endswith(".py"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name.partition(".")[0] and error.name != name:
-                raise
-            refuse("device", expected="of a module that can be imported", got=name)
-    path = Path(name)
-    check(path.is_file(), "device", expected="of an existing file", got=path)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def prepared(folder: Path, overwrite: bool) -> None:
@@ -118,12 +77,30 @@ def prepared(folder: Path, overwrite: bool) -> None:
     check(fits, "run_dir", expected="a folder", got=f"the file {folder}", error=error)
 
 
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """A folder that results can be put into, seen to before anything is measured.
+
+    What fails leaves no empty folder behind.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    there = folder.exists()
+    writable_or_refuse(folder)
+    try:
+        yield
+    finally:
+        if not there:
+            with suppress(OSError):  # it holds results
+                folder.rmdir()
+
+
 def store(folder: Path, found: Characterization) -> None:
     """Write figures and picture."""
     from metaphys._runs._drawing import rendered
     from metaphys.cli._characterize_picture import picture
 
-    writable_or_refuse(folder)
     values = json.dumps(found.to_json(), indent=2) + "\n"
     write_atomically(folder / FILES[0], values.encode())
     write_atomically(folder / FILES[1], rendered(picture(found), "png"))

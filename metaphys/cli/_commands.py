@@ -15,6 +15,7 @@ from metaphys.cli._recalibrate import Recalibrate
 from metaphys.cli._train import Train
 from metaphys.rl import Config as RLConfig
 from metaphys.training import Config
+from metaphys.training._patience import Patience
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +83,16 @@ class Adapt(Command):
     output: OptionalPath = None
     """Where to put the adapted controls; beside the checkpoint by default."""
 
+    patience: tyro.conf.OmitArgPrefixes[Patience] = field(default_factory=Patience)
+
     def run(self) -> None:
         """Adapt, and say what it gained and cost."""
-        from metaphys.cli._characterize import named_device
+        from metaphys.cli._devices import named_device
         from metaphys.cli._tables import print_pairs
         from metaphys.training import adapt_unit
 
         devices = [named_device(place) for place in self.device] or None
-        given = {"devices": devices, "judged": self.judged}
+        given: Any = {"devices": devices, "judged": self.judged, "patience": self.patience}
         print_pairs(_adapted(adapt_unit(self.checkpoint, self.unit, self.output, **given)))
 
 
@@ -184,20 +187,31 @@ class Characterize(Command):
     run_dir: Path = Path("runs/characterization")
     """Where figures (json) and picture go."""
 
+    patience: tyro.conf.OmitArgPrefixes[Patience] = field(default_factory=Patience)
+
     overwrite: Flag = False
     """Replace those that are there."""
 
     def run(self) -> None:
         """Measure, print, store."""
-        from metaphys.cli._characterize import RATES, device_at, lines, prepared, store
+        from metaphys.cli._characterize import (
+            RATES,
+            device_at,
+            lines,
+            prepared,
+            results_in,
+            store,
+        )
         from metaphys.cli._tables import print_table
         from metaphys.physics import characterize
 
+        self.patience.check_patience()
         prepared(self.run_dir, self.overwrite)
-        device = device_at(self.device, self.unit, self.noise)
+        device = self.patience.patiently(device_at(self.device, self.unit, self.noise))
         rate = RATES.get(self.device) if self.rate is None else self.rate
-        found = characterize(device, low=self.low, high=self.high, rate=rate, seed=self.seed)
-        store(self.run_dir, found)
+        with results_in(self.run_dir):
+            found = characterize(device, low=self.low, high=self.high, rate=rate, seed=self.seed)
+            store(self.run_dir, found)
         print_table(("quantity", "value", ""), lines(found))
         print(f"\npicture: {self.run_dir / 'characterization.png'}")
 

@@ -12,7 +12,7 @@ import optree
 import torch
 from torch import Tensor
 
-from metaphys._errors import check, check_kind
+from metaphys._errors import check, check_kind, refuse
 from metaphys.physics._ports import Ports
 from metaphys.physics._system import System
 from metaphys.physics._tape import through_tapes
@@ -52,6 +52,9 @@ class Device(abc.ABC):
     _calls: int = 0
     _seconds: float = 0.0
     _cost: int = 1  # calls for one sample: more than one where measurements are repeated
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
     @abc.abstractmethod
     def _read(self, drive: Tensor, controls: Any) -> Tensor | np.ndarray:
@@ -99,7 +102,8 @@ class Device(abc.ABC):
 
         Raises:
             TypeError, ValueError: as :meth:`Ports.check`.
-            RuntimeError: the device answered in another shape, or a replayed tape does not fit.
+            RuntimeError: the device answered in another shape or with no real numbers, or a
+                replayed tape does not fit.
         """
         drive = _tensor(drive)
         leaves, spec = optree.tree_flatten(controls)
@@ -113,7 +117,7 @@ class Device(abc.ABC):
         self.ports.check(drive, controls, self.units)
         start = time.perf_counter()
         with torch.no_grad():
-            readout = torch.as_tensor(self._read(drive, controls)).detach()
+            readout = _numbers(self._read(drive, controls))
             readout = readout.to(dtype=drive.dtype, device=drive.device)
         expected = (*drive.shape[:-1], self.ports.readout)
         check(
@@ -133,6 +137,20 @@ def _tensor(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return torch.as_tensor(value)
     return value.detach() if isinstance(value, Tensor) else value
+
+
+def _numbers(answer: Any) -> Tensor:
+    """What a driver returned, which may be anything, as a tensor of real numbers."""
+    try:
+        readout = torch.as_tensor(answer).detach()
+        got = str(readout.dtype)
+    except (TypeError, ValueError, RuntimeError):
+        readout, got = None, type(answer).__name__
+    if readout is None or readout.is_complex():
+        remedy = "Return a tensor or an array; of complex numbers what is measured of them."
+        expected = "of real numbers"
+        refuse("readout", expected=expected, got=got, remedy=remedy, error=RuntimeError)
+    return readout
 
 
 class _Measure(torch.autograd.Function):

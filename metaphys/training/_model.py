@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
+from metaphys._runs._directory import WRITABLE, writable_or_refuse
 from metaphys.data import Split
 from metaphys.physics import Device
 from metaphys.training._adaptation import LOSSES
@@ -28,6 +30,7 @@ from metaphys.training._judge import (
 )
 from metaphys.training._meta import begin_meta, learned_rule, measured_rows
 from metaphys.training._options import saved_config
+from metaphys.training._patience import Patience
 from metaphys.training._problem import Problem, build
 from metaphys.training._tuned import TUNED
 
@@ -103,6 +106,7 @@ def adapt_unit(
     *,
     devices: Sequence[Device] | None = None,
     judged: int | None = None,
+    patience: Patience = Patience(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Adapt a meta-learned network to one unit, and store the controls.
 
@@ -112,6 +116,7 @@ def adapt_unit(
         output: where to put the adapted parameters; beside the checkpoint by default.
         devices: in the place of ``unit``, hardware or what stands for it: a device for each layer.
         judged: test samples that the unit is judged on, at most; those of the run by default.
+        patience: how often and how long the unit may fail.
 
     Returns:
         ``accuracy_before``, ``accuracy_after``, ``device_calls`` (without those of judging),
@@ -120,6 +125,8 @@ def adapt_unit(
     Raises:
         FileNotFoundError, ValueError: the checkpoint cannot be used, see :func:`load_model`; or the
             devices do not fit its layers.
+        OSError: ``output`` cannot be written; nothing was measured.
+        DeviceError: the unit failed as often as it may.
 
     Example:
         >>> adapt_unit(Path("nowhere.safetensors"), unit=20_000)
@@ -131,9 +138,13 @@ def adapt_unit(
     check((unit is None) != (devices is None), "unit", expected="a seed, or devices", got=given)
     check(unit is None or unit >= 0, "unit", expected="a seed >= 0", got=unit)
     check(judged is None or judged >= 1, "judged", expected=">= 1", got=judged)
-    fits = output is None or not output.is_dir()
-    check(fits, "output", expected="a file, new or to be replaced", got=f"the directory {output}")
+    patience.check_patience()
+    path = checkpoint.with_name(f"adapted-{_named(unit)}.safetensors") if output is None else output
+    _check_output(path, checkpoint)
     config, problem, learned = load_model(checkpoint)
+    own = {"attempts": patience.attempts, "timeout": patience.timeout}
+    problem = dataclasses.replace(problem, config=dataclasses.replace(config, **own))
+    writable_or_refuse(path.parent, "output", f"in {WRITABLE}")
     torch.set_num_threads(config.threads)
     test = problem.data.test if judged is None else some(problem.data.test, judged)
     if unit is not None:
@@ -143,10 +154,8 @@ def adapt_unit(
         )
     else:
         before, after = _on_bench(problem, problem.bench(devices or ()), learned, test)
-    name = "device" if unit is None else str(unit)
-    path = output or checkpoint.with_name(f"adapted-{name}.safetensors")
     controls = {name: value[0] for name, value in after.params.items()}
-    save_tree(path, controls, {"kind": "metaphys controls", "unit": name})
+    save_tree(path, controls, {"kind": "metaphys controls", "unit": _named(unit)})
     return {
         "accuracy_before": float(before),
         "accuracy_after": float(after.accuracy),
@@ -154,6 +163,19 @@ def adapt_unit(
         "labels": config.labels,
         "output": path,
     }
+
+
+def _named(unit: int | None) -> str:
+    return "device" if unit is None else str(unit)
+
+
+def _check_output(path: Path, checkpoint: Path) -> None:
+    """Refuse what would be lost, or could not be written, before anything is measured."""
+    got, fits = f"the directory {path}", not path.is_dir()
+    check(fits, "output", expected="a file, new or to be replaced", got=got)
+    fits = path.resolve() != checkpoint.resolve()
+    remedy = "The adapted controls alone cannot be adapted again."
+    check(fits, "output", expected="another file than the checkpoint", got=path, remedy=remedy)
 
 
 @torch.no_grad()

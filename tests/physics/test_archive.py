@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from metaphys.physics import Device, OscillatorArray, Ports, SimulatedDevice, WithArchive, WithNoise
+from metaphys.physics.wrappers import _archive
 
 ARRAY = OscillatorArray(3)
 CONTROLS = {"coupling": torch.eye(3).flip(0), "force": torch.zeros(3)}
@@ -133,6 +134,18 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`path`.*archive.*notes\.txt"):
         WithArchive(noisy(), wrong, name="a")
     assert wrong.read_text().startswith("not a database")
+
+
+def test_a_file_that_another_program_writes_to_is_waited_for_then_named(path, monkeypatch):
+    monkeypatch.setattr(_archive, "PATIENCE", 0.01)
+    device = WithArchive(noisy(), path, name="unit")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(ValueError, match=r"`path` must be .* \(database is locked\)\. Another pro"):
+        device.measure(drives(), controls())
+    other.execute("ROLLBACK")
+    other.close()
+    assert device.measure(drives(), controls()).shape == (4, 3)
 
 
 def test_a_name_is_wanted(path):

@@ -95,7 +95,8 @@ def characterize(
 
     Raises:
         TypeError: ``device`` is none.
-        ValueError: a fleet, ``low`` >= ``high``, ``rate`` <= 0.
+        ValueError: a fleet, ``low`` >= ``high``, ``rate`` <= 0, any of them not finite, or a seed
+            out of range.
         RuntimeError: a readout is not finite.
 
     Example:
@@ -107,8 +108,12 @@ def characterize(
     check_device(device)
     remedy = "Characterize its units one after the other."
     check(not device.units, "device", expected="one unit", got=device.units, remedy=remedy)
+    for name, value in {"low": low, "high": high}.items():
+        check(math.isfinite(value), name, expected="finite", got=value)
     check(low < high, "low", expected=f"< high = {high}", got=low)
-    check(rate is None or rate > 0, "rate", expected="> 0 (Hz), or None", got=rate)
+    fits = rate is None or 0 < rate < math.inf
+    check(fits, "rate", expected="> 0 (Hz) and finite, or None", got=rate)
+    check(0 <= seed < 2**50, "seed", expected="from 0 to 2**50 - 1", got=seed)
     probe = Probe(device, _controls(device, controls), low, high, seed)
     before = device.calls
     noise = repeatability(probe)

@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS measurements (
 """
 
 
+PATIENCE = 60.0
+"""How long it waits for another program that writes to the file, in s: what was measured meanwhile
+would be lost."""
+
+
 @final
 class WithArchive(Wrapper):
     """A device whose readouts are in an SQLite file before anybody sees them.
@@ -59,7 +64,7 @@ class WithArchive(Wrapper):
         replayed: how many batches came from the file.
 
     Raises:
-        ValueError: the file is no archive.
+        ValueError: the file is no archive, or another program writes to it for more than a minute.
 
     Example:
         >>> from tempfile import mkdtemp
@@ -133,10 +138,18 @@ class WithArchive(Wrapper):
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection, committed at the end: what is written then survives a crash."""
         try:
-            with closing(sqlite3.connect(self.path)) as file, file:
+            with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as file, file:
                 yield file
         except sqlite3.DatabaseError as error:
-            refuse("path", expected="an archive of measurements", got=f"{self.path} ({error})")
+            held = "locked" in str(error)
+            held_by = "Another program writes to it; end that one, or wait."
+            damaged = "It is damaged or of another kind: move it away, and measure again."
+            refuse(
+                "path",
+                expected="an archive of measurements that can be read and written",
+                got=f"{self.path} ({error})",
+                remedy=held_by if held else damaged,
+            )
 
 
 def _digest(drive: Tensor, controls: Any) -> str:

@@ -123,9 +123,10 @@ class WithRetries(Wrapper):
 
     def _given_up(self, problems: list[Exception]) -> DeviceError:
         last = problems[-1]
+        said = str(last).rstrip(".")
         return DeviceError(
             f"{self.device} failed in {self.attempts} of {self.attempts} attempts, the last time "
-            f"with {type(last).__name__}: {last}. See to the device, then start the program again: "
+            f"with {type(last).__name__}: {said}. See to the device, then start the program again: "
             "a run goes on with --resume (resume=True) from its stored state, a WithArchive from "
             "its last measurement."
         )
@@ -144,7 +145,7 @@ def _within(seconds: float, take: Callable[[], Tensor]) -> Tensor:
     # A daemon: an interpreter that ends must not wait for what hangs.
     worker = threading.Thread(target=run, daemon=True, name="measurement")
     worker.start()
-    worker.join(seconds)
+    worker.join(min(seconds, threading.TIMEOUT_MAX))
     if not outcome:
         raise TimeoutError(f"no answer within `timeout` = {seconds:g} s")
     readout, error = outcome[0]

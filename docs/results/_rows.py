@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from metaphys._runs import half_interval
+from metaphys._runs._environment import revision
 from metaphys.data import Split
 
 HERE = Path(__file__).parent
@@ -102,7 +102,7 @@ class Row:
     def __init__(self, head: dict[str, Any], main: str = "PAT", folder: Path = HERE) -> None:
         self.head, self.main = head, main
         self.path = folder / f"{head['experiment']}.json"
-        self.commit = revision()
+        self.commit = revision(HERE)
         self.runs: list[dict[str, Any]] = []
         if self.path.exists():
             stored = json.loads(self.path.read_text())
@@ -155,10 +155,3 @@ class Row:
     def _mean(self, method: str, seed: int | None = None) -> float:
         found = [of[method] for of in self._of(seed, "accuracy") if method in of]
         return round(sum(found) / len(found), 6)
-
-
-def revision() -> str:
-    """The commit that a script runs at."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    asked = subprocess.run(command, capture_output=True, text=True, cwd=HERE, check=False)
-    return asked.stdout.strip() or "unknown"

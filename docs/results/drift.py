@@ -17,9 +17,10 @@ import torch
 import tyro
 from _book import Book
 from _drift_settings import EXPERIMENTS, build_setting
-from _rows import HERE, revision
+from _rows import HERE
 
 from metaphys._runs import RunDirectory
+from metaphys._runs._environment import revision
 from metaphys.cli._progress import shown
 from metaphys.training.drifting import Course, drift
 from metaphys.training.drifting._courses import cost
@@ -84,7 +85,7 @@ def _found(run: DriftRun, seconds: float) -> dict[str, Any]:
     return {
         "systems": methods,
         "learned": run.summary,
-        "commits": revision(),
+        "commits": revision(HERE),
         "seconds": round(seconds),
         "runs": told,
     }

@@ -19,7 +19,7 @@ def environment() -> dict[str, Any]:
     """What a figure depends on beside the configuration."""
     return {
         "command": shlex.join([*_program(Path(sys.argv[0])), *sys.argv[1:]]),
-        "revision": _revision(),
+        "revision": revision(Path(__file__).parent),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -35,16 +35,24 @@ def _program(path: Path) -> list[str]:
     return ["python", "-m", "metaphys.cli"] if path.name == "__main__.py" else [path.name]
 
 
-def _revision() -> str:
-    """The git revision of the source, or "unknown" outside a checkout."""
+def revision(folder: Path) -> str:
+    """The git revision of the source in a folder, or "unknown" outside a checkout.
+
+    "-dirty" where the working tree has other code; what scripts write (figures, pages and
+    pictures) is no code.
+    """
+    commit = _git(folder, "rev-parse", "--short", "HEAD")
+    written = [f":(top,exclude)*.{kind}" for kind in ("json", "md", "svg", "png")]
+    other = _git(folder, "diff", "--name-only", "HEAD", "--", ":(top)", *written)
+    return f"{commit}-dirty" if other else commit or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; nothing where it does not know, or is not there."""
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
+        return ""
+    return found.stdout.strip()

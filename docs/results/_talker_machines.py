@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import shg_vowels
 import torch
 
 from metaphys.nn import FeatureNetwork
-from metaphys.physics import Circuit, CircuitSpread, Spread, System
+from metaphys.physics import (
+    Circuit,
+    CircuitSpread,
+    Device,
+    Population,
+    Spread,
+    System,
+    WithNoise,
+)
+from metaphys.physics.twins import Calibrate, fit_twin, random_drives
+
+_FRESH = 10  # drives that judge a fitted twin
 
 
 @dataclass(frozen=True)
@@ -28,10 +39,14 @@ class Machine:
         spread_of_drives: of the initial scales and offsets.
         layers: number of layers.
         steps: of training in silico.
+        drives: random ones of each layer that the unit's twin is fitted to before training on the
+            unit, by number of classes; 0: the twin is the nominal system.
+        steps_on_twin: of training on the fitted twins, by number of classes.
         steps_on_unit: of the outer loop, on the unit, by number of classes.
         queries: vowels to be understood in an episode, by number of classes.
+        jitter: deviation of what is added to their formants, by number of classes.
         lr: Adam's first step size in silico.
-        lr_on_unit: on the unit.
+        lr_on_unit: on the unit, by number of classes.
         inner: gradient steps of the controller, by number of classes; 0: none are tried.
     """
 
@@ -46,10 +61,13 @@ class Machine:
     spread_of_drives: float
     layers: int
     steps: int
+    drives: Mapping[int, int]
+    steps_on_twin: Mapping[int, int]
     steps_on_unit: Mapping[int, int]
     queries: Mapping[int, int]
+    jitter: Mapping[int, float]
     lr: float
-    lr_on_unit: float
+    lr_on_unit: Mapping[int, float]
     inner: Mapping[int, int]
 
     def network(self, classes: int, seed: int, system: System | None = None) -> FeatureNetwork:
@@ -70,6 +88,30 @@ class Machine:
             generator=torch.Generator().manual_seed(seed),
         )
 
+    def unit(self, classes: int, seed: int, key: int) -> list[Device]:
+        """The layers of the unit of that seed, with noise of ``key``."""
+        net, system = self.network(classes, 0), self.hardware(classes)
+        sigma = net.deviation * 10 ** (-self.snr / 20)
+        devices: list[Device] = [
+            Population(system, self.spread, key=f"layer {layer}").unit(seed)
+            for layer in range(self.layers)
+        ]
+        return [WithNoise(d, sigma, seed=100 * key + layer) for layer, d in enumerate(devices)]
+
+    def fitted(self, classes: int, unit: Sequence[Device]) -> list[System]:
+        """The twin of each layer after some random drives of the unit; without any, nominal."""
+        nominal, count = self.twin(classes), self.drives[classes]
+        if not count:
+            return [nominal] * len(unit)
+        method, found = Calibrate(nominal, self.spread), []
+        for layer, device in enumerate(unit):
+            drives = random_drives(
+                device.ports, count + _FRESH, low=self.low, high=self.high, seed=layer
+            )
+            fit = fit_twin(device, method, drives=drives[:count], fresh=drives[count:])
+            found.append(fit.twin)
+        return found
+
 
 MACHINES = {
     "shg": Machine(
@@ -84,10 +126,13 @@ MACHINES = {
         spread_of_drives=0.3,
         layers=3,
         steps=800,
-        steps_on_unit={7: 120, 12: 800},
+        drives={7: 0, 12: 20},
+        steps_on_twin={7: 0, 12: 1600},
+        steps_on_unit={7: 120, 12: 100},
         queries={7: 16, 12: 16},
+        jitter={7: 0.0, 12: 0.1},
         lr=0.05,
-        lr_on_unit=0.01,
+        lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
     ),
     "circuit": Machine(
@@ -102,10 +147,13 @@ MACHINES = {
         spread_of_drives=0.6,
         layers=4,
         steps=800,
-        steps_on_unit={7: 120, 12: 300},
+        drives={7: 0, 12: 10},
+        steps_on_twin={7: 0, 12: 800},
+        steps_on_unit={7: 120, 12: 100},
         queries={7: 16, 12: 48},
+        jitter={7: 0.0, 12: 0.15},
         lr=0.03,
-        lr_on_unit=0.01,
+        lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
     ),
 }

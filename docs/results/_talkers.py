@@ -113,15 +113,22 @@ class Talkers:
         each = (shots.inputs, shots.targets, self.residual(shots), others.inputs, others.targets)
         return Episodes(*(value.unsqueeze(0) for value in each))
 
-    def episodes(self, count: int, queries: int, generator: torch.Generator) -> Episodes:
+    def episodes(
+        self, count: int, queries: int, generator: torch.Generator, jitter: float = 0.0
+    ) -> Episodes:
         """Talkers drawn from the known groups, and vowels of others of the same group.
 
         A group is drawn as often as it has tokens. It is moved as a whole, as if it had another
         vocal tract: a group that is new may be further away than the known ones are apart.
+        ``jitter``, in deviations of a log formant, is added to each of the others' formants.
         """
         sizes = torch.tensor([float(len(self.rows(group))) for group in self.known])
         groups = torch.multinomial(sizes, count, replacement=True, generator=generator)
-        return joined([self._drawn(self.known[g], queries, generator) for g in groups.tolist()])
+        found = joined([self._drawn(self.known[g], queries, generator) for g in groups.tolist()])
+        if not jitter:
+            return found
+        noise = jitter * torch.randn(found.inputs.shape, generator=generator)
+        return found._replace(inputs=found.inputs + noise)
 
     def _drawn(self, group: str, queries: int, generator: torch.Generator) -> Episodes:
         talker = _one_of(self.givers(group), generator)

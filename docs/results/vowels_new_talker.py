@@ -26,8 +26,8 @@ from _vowels import counted
 from torch import nn
 
 from metaphys.nn import run_on
-from metaphys.physics import Device, PhysicsAware, Population, WithNoise
-from metaphys.training._draws import TEST_UNITS
+from metaphys.physics import Device, PhysicsAware, System
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS
 from metaphys.training._wire import Wire
 
 DRAWS = 20
@@ -71,16 +71,16 @@ class Experiment:
 
     def layers(self, key: int) -> list[PhysicsAware]:
         """The unit of each layer with its twin."""
-        machine = self.machine
-        net = machine.network(self.talkers.classes, 0)
-        sigma = net.deviation * 10 ** (-machine.snr / 20)
-        system = machine.hardware(self.talkers.classes)
-        found = []
-        for layer, twin in enumerate(net.systems):
-            population = Population(system, machine.spread, key=f"layer {layer}")
-            device: Device = population.unit(TEST_UNITS + self.seed)
-            found.append(PhysicsAware(WithNoise(device, sigma, seed=100 * key + layer), twin))
-        return found
+        return [PhysicsAware(device, twin) for device, twin in zip(self._unit(key), self.twins)]
+
+    @functools.cached_property
+    def twins(self) -> list[System]:
+        """What the gradients of the unit's layers go through: nominal, or fitted to it."""
+        return self.machine.fitted(self.talkers.classes, self._unit(1 + DRAWS))
+
+    def _unit(self, key: int) -> list[Device]:
+        first = TEST_UNITS if self.talkers.new == "m" else VALIDATION_UNITS
+        return self.machine.unit(self.talkers.classes, first + self.seed, key)
 
     def learned(self, kind: str) -> Controller:
         """``in silico``; from there on the unit: ``shift``, ``steps`` or ``unshifted``."""
@@ -110,16 +110,22 @@ class Experiment:
         machine = self.machine
         found = self.controller(self.inner if kind == "steps" else 0)
         found.begin_as(self.learned("in silico"))
-        steps = machine.steps_on_unit[self.talkers.classes]
-        rate, seed = machine.lr_on_unit, 1000 + self.seed
-        with self.on_unit(found, 0):
-            fit(found, self._draw, steps=steps, lr=rate, seed=seed, shifted=kind != "unshifted")
+        classes, shifted = self.talkers.classes, kind != "unshifted"
+        places = [  # where it runs, for how many steps, from which rate, with which episodes
+            (self.twins, machine.steps_on_twin[classes], machine.lr, 2000),
+            (self.layers(0), machine.steps_on_unit[classes], machine.lr_on_unit[classes], 1000),
+        ]
+        for layers, steps, lr, seed in places:
+            if not steps:
+                continue
+            with run_on(found, *layers):
+                fit(found, self._draw, steps=steps, lr=lr, seed=seed + self.seed, shifted=shifted)
         return found
 
     def _draw(self, generator: torch.Generator) -> Episodes:
-        return self.talkers.episodes(
-            EPISODES, self.machine.queries[self.talkers.classes], generator
-        )
+        machine, classes = self.machine, self.talkers.classes
+        queries, jitter = machine.queries[classes], machine.jitter[classes]
+        return self.talkers.episodes(EPISODES, queries, generator, jitter)
 
     # Judging -----------------------------------------------------------------------------------
 
@@ -213,10 +219,9 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
         "digital_parameters": digital + FORMANTS,
         "notes": [
             f"{machine.layers} layers on a unit of {machine.spread}, number {TEST_UNITS} + seed; "
-            f"SNR {machine.snr:g} dB; the twin is the nominal system. A seed is also the first "
-            f"drives and which {DRAWS} men give their vowels.",
-            f"{machine.steps} steps in silico and {machine.steps_on_unit[classes]} on the unit of "
-            f"{EPISODES} episodes of {machine.queries[classes]} vowels, on women, boys and girls; "
+            f"SNR {machine.snr:g} dB; the twin is {_twin(machine, classes)}. A seed is also the "
+            f"first drives and which {DRAWS} men give their vowels.",
+            f"{_training(machine, classes)}, on women, boys and girls; "
             "men are heard in the test alone. With women as the new group, learned from boys and "
             "girls, settings were chosen, and the shift alone above the shift and gradient steps; "
             f"{inner} of these are tried here.",
@@ -224,6 +229,23 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             "the mean shift of each formant is trusted.",
         ],
     }
+
+
+def _twin(machine: Machine, classes: int) -> str:
+    nominal, count = "the nominal system", machine.drives[classes]
+    return f"fitted to {count} random drives of each layer" if count else nominal
+
+
+def _training(machine: Machine, classes: int) -> str:
+    on_twin, jitter = machine.steps_on_twin[classes], machine.jitter[classes]
+    return (
+        f"{machine.steps} steps in silico"
+        + f", {on_twin} on the fitted twins" * (on_twin > 0)
+        + f" and {machine.steps_on_unit[classes]} on the unit of {EPISODES} episodes of "
+        f"{machine.queries[classes]} vowels"
+        + f" with {jitter:g} deviations of noise on each formant"
+        * (jitter > 0)
+    )
 
 
 def main(

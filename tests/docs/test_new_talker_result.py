@@ -12,6 +12,8 @@ import torch
 from result_tables import RESULTS
 
 from metaphys.data._hillenbrand import VOWELS
+from metaphys.physics import nrmse
+from metaphys.physics.twins import random_drives
 from tests.docs.scripts import result_script
 
 script = result_script("vowels_new_talker")
@@ -100,6 +102,15 @@ def test_a_made_up_tract_moves_a_group_as_a_whole(
     assert (factors.abs() > 0.01).all()
 
 
+def test_jitter_is_on_what_is_to_be_understood(talkers: Any) -> None:
+    still, moved = (
+        talkers.episodes(3, 40, torch.Generator().manual_seed(0), jitter) for jitter in (0.0, 0.2)
+    )
+    for name in ("shots", "labels", "residuals", "targets"):
+        assert torch.equal(getattr(still, name), getattr(moved, name)), name
+    assert float((moved.inputs - still.inputs).std()) == pytest.approx(0.2, rel=0.1)
+
+
 def small(**changes: Any) -> Any:
     return dataclasses.replace(
         script.MACHINES["circuit"], steps=2, steps_on_unit={7: 2}, layers=2, **changes
@@ -135,9 +146,37 @@ def test_steps_of_the_controller_are_gradient_steps(talkers: Any) -> None:
 
 
 @pytest.mark.parametrize("system", ["circuit", "shg"])
+def test_twins_are_fitted_to_the_unit(talkers: Any, system: str) -> None:
+    machine = dataclasses.replace(script.MACHINES[system], drives={7: 8}, layers=1)
+    experiment = script.Experiment(machine, talkers, 0)
+    (pat,), nominal = experiment.layers(0), machine.twin(7)
+    ports = pat.device.ports
+    drives = random_drives(ports, 20, low=machine.low, high=machine.high, seed=7)
+    answers = pat.device.measure(drives, {})
+    errors = [nrmse(twin(drives, {}), answers) for twin in (pat.twin, nominal)]
+    assert pat.twin is not nominal and errors[0] < 0.3 * errors[1]
+
+
+def test_units_that_choose_are_not_those_that_judge(root: Path, talkers: Any) -> None:
+    women = heard.Talkers(root, 7, known="bg", new="w", verify=False)
+    machine = script.MACHINES["circuit"]
+    drives = torch.linspace(-1.0, 1.0, machine.twin(7).ports.drive)
+    judging, choosing = (
+        script.Experiment(machine, each, 0).layers(0)[0].device.measure(drives, {})
+        for each in (talkers, women)
+    )
+    assert (judging - choosing).abs().max() > 0.1 * judging.std()
+
+
+@pytest.mark.parametrize("system", ["circuit", "shg"])
 def test_it_runs(talkers: Any, system: str) -> None:
     machine = dataclasses.replace(
-        script.MACHINES[system], steps=3, steps_on_unit={7: 1}, layers=2, inner={7: 1}
+        script.MACHINES[system],
+        steps=3,
+        steps_on_twin={7: 1},
+        steps_on_unit={7: 1},
+        layers=2,
+        inner={7: 1},
     )
     experiment = script.Experiment(machine, talkers, 1)
     found = experiment.judge(0)

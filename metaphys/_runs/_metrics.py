@@ -25,7 +25,8 @@ def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str,
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: a column is missing, or a value is no number.
+        ValueError: it cannot be read or has no rows, a column is missing, a value is no number, or
+            an accuracy no fraction.
 
     Example:
         >>> import tempfile
@@ -45,18 +46,28 @@ def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str,
             "--resume.",
             error=FileNotFoundError,
         )
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = set(columns) - set(reader.fieldnames or ())
-        check(not missing, "metrics.csv", expected=f"with the columns {columns}", got=path)
-        return [_numbers(row, columns, path, line) for line, row in enumerate(reader, start=2)]
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            missing = set(columns) - set(reader.fieldnames or ())
+            found = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"`metrics.csv` must be readable, but {path} is not: {error}.") from error
+    check(not missing, "metrics.csv", expected=f"with the columns {columns}", got=path)
+    remedy = "Delete the run and start it again."
+    check(len(found) > 0, "metrics.csv", expected="of some rows", got=path, remedy=remedy)
+    return [_numbers(row, columns, path, line) for line, row in enumerate(found, start=2)]
 
 
 def _numbers(row: dict[str, str], columns: Sequence[str], path: Path, line: int) -> dict[str, Any]:
     kinds: dict[str, type] = {"method": str, **dict.fromkeys(REAL, float)}
     try:
-        return {name: kinds.get(name, int)(row[name]) for name in columns}
+        found = {name: kinds.get(name, int)(row[name]) for name in columns}
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"`metrics.csv` has no number where one is expected: {path}, line {line}: {error}."
         ) from error
+    accuracy, got = found.get("accuracy", 0.0), f"{path}, line {line}"
+    fits = 0 <= accuracy <= 1
+    check(fits, "metrics.csv", expected="of accuracies from 0 to 1", got=f"{accuracy} in {got}")
+    return found

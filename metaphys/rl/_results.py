@@ -9,11 +9,21 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
+from metaphys._runs._shape import EACH, RESUMED, Maybe, check_like
 from metaphys._runs._stored import read_json
 from metaphys.rl._config import Config
 
 CURVES = ("method", "seed", "iteration", "before", "after")
 """The columns of ``metrics.csv``: a learning curve on fresh tasks."""
+
+LINES = ("random", "one large step, tuned", "planner", "optimal")
+"""What can be known of tasks, and is drawn as a line."""
+
+ESTIMATE = {"mean": 0.0, "half": Maybe(0.0), "values": [0.0]}
+METHOD = {
+    "about": "",
+    **dict.fromkeys(("untrained", "before", "during", "after", "seconds"), ESTIMATE),
+}
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,29 @@ def read_rl(path: Path) -> RLRun:
     """
     rows, stored = read_metrics(path / "metrics.csv", CURVES), read_config(path)
     summary, options = read_json(path / "summary.json"), stored["config"]
-    there = all(isinstance(summary.get(name), dict) for name in ("lines", "methods"))
-    check(there, "summary.json", expected="with objects 'lines' and 'methods'", got=path)
     try:
         config = Config(**{**options, "methods": tuple(options.get("methods", ()))})
     except TypeError as error:  # an unknown option, or one of another kind
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
-    return RLRun(
-        path, options, config == config.quick(), stored.get("environment", {}), rows, summary
+    _check(path, config, rows, summary)
+    environment, quick = stored.get("environment", {}), config == config.quick()
+    return RLRun(path, config.to_json(), quick, environment, rows, summary)
+
+
+def _check(
+    path: Path, config: Config, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> None:
+    """Refuse figures that cannot be shown."""
+    methods = dict.fromkeys(config.names, METHOD)
+    lines = {EACH: ESTIMATE, **dict.fromkeys(LINES, ESTIMATE)}
+    check_like(summary, {"lines": lines, "methods": methods}, path / "summary.json")
+    points = {name: {(r["seed"], r["iteration"]) for r in rows if r["method"] == name}
+              for name in config.names}  # fmt: skip
+    whole = len(rows) == len(config.names) * len(next(iter(points.values())))
+    check(
+        whole and len({frozenset(of) for of in points.values()}) == 1,
+        "metrics.csv",
+        expected="of one row for every method, seed and point of the curve",
+        got=f"fewer or more in {path / 'metrics.csv'}",
+        remedy=RESUMED,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_config, read_metrics
+from metaphys._runs._shape import EACH, RESUMED, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._config import Config
 from metaphys.training._options import Options, from_plain
@@ -27,6 +28,15 @@ SWEEPS = {
     "population_fine_tuning": "population start",
 }
 """Entries of ``summary.json``, and the start that each was tuned for."""
+
+SECONDS = {EACH: 0.0}
+"""How the times in a ``summary.json`` are kept, by phase."""
+
+SWEEP = {"sweep": [{"optimizer": "", "loss": "", "lr": 0.0, "accuracy": 0.0}]}
+"""How a sweep is."""
+
+COURSE = {"accuracy": [0.0], "seconds": 0.0}
+"""How a course is."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +130,9 @@ def read_run(path: Path) -> Run:
         ValueError: a file in it is damaged.
     """
     rows = read_metrics(path / "metrics.csv")
-    check(
-        len(rows) > 0,
-        "run_dir",
-        expected="a directory whose metrics.csv has rows",
-        got=f"{path}, where it has none",
-        remedy="Delete it and run `metaphys meta-train` again.",
-    )
     config, environment = read_options(Config, path)
     curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
-    _check_sweeps(path / "summary.json", summary)
+    _check_summary(path / "summary.json", summary, config.adapt_steps)
     return Run(path, config.to_json(), environment, rows, curves, summary)
 
 
@@ -153,30 +156,26 @@ def read_curves(path: Path) -> dict[str, Any]:
         ValueError: the file holds something else.
     """
     curves = read_json(path)
+    check_like(curves, {EACH: {"step": (0,), "loss": (0.0,)}}, path)
     for phase, curve in curves.items():
-        parts = curve if isinstance(curve, dict) else {}
-        steps, losses = parts.get("step"), parts.get("loss")
         check(
-            isinstance(steps, list) and isinstance(losses, list) and len(steps) == len(losses),
+            len(curve["step"]) == len(curve["loss"]),
             path.name,
             expected="of lists `step` and `loss`, equally long, for every phase",
             got=f"something else for {phase!r} in {path}",
+            remedy=RESUMED,
         )
     return curves
 
 
-def _check_sweeps(path: Path, summary: Mapping[str, Any]) -> None:
-    needed = {"optimizer", "loss", "lr", "accuracy"}
-    for entry in SWEEPS.keys() & summary.keys():
-        trials = summary[entry].get("sweep") if isinstance(summary[entry], dict) else None
-        check(
-            isinstance(trials, list)
-            and len(trials) > 0
-            and all(isinstance(trial, dict) and needed <= trial.keys() for trial in trials),
-            path.name,
-            expected=f"of a `sweep` with {sorted(needed)} under {entry!r}",
-            got=f"something else in {path}",
-        )
+def _check_summary(path: Path, summary: Mapping[str, Any], steps: int) -> None:
+    like = {"courses": {EACH: COURSE}, "seconds": SECONDS, **dict.fromkeys(SWEEPS, SWEEP)}
+    # A run of an older version has fewer.
+    check_like(summary, {name: like[name] for name in like if name in summary}, path)
+    for name, course in summary.get("courses", {}).items():
+        got, length = len(course["accuracy"]), steps + 1
+        expected = f"with {length} accuracies at courses.{name}, before and after each step"
+        check(got == length, path.name, expected=expected, got=f"{got} in {path}", remedy=RESUMED)
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:

@@ -13,6 +13,7 @@ from metaphys._runs import RunDirectory
 from metaphys.rl import METHODS, Config
 from metaphys.rl._report import PICTURES, returned, sentences, write_report
 from metaphys.rl._results import CURVES, read_rl
+from tests.training.runs import replaced
 from tests.training.test_report import text_of
 
 LINES = {"random": 10.0, "one large step, tuned": 17.0, "planner": 20.5, "optimal": 21.5}
@@ -84,7 +85,7 @@ def test_a_single_seed_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("summary.json", "{}", "`summary.json` must be with objects 'lines' and 'methods'"),
+        ("summary.json", "{}", "`summary.json` must be with something at lines"),
         ("summary.json", "[", "must hold readable files"),
         ("metrics.csv", "method\n", "`metrics.csv` must be with the columns"),
         ("metrics.csv", ",".join(CURVES) + "\nmaml,0,0,x,1\n", "no number where one is expected"),
@@ -103,3 +104,41 @@ def test_damaged_runs_are_refused_by_name(
     with pytest.raises(ValueError, match=message):
         write_report([path])
     assert not (path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("lines", "planner"), None),
+        (("lines", "planner", "mean"), "much"),
+        (("lines", "optimal", "values"), []),
+        (("methods", "maml"), []),
+        (("methods", "maml", "about"), None),
+        (("methods", "tabular", "after", "half"), "wide"),
+        (("methods", "tabular", "seconds", "mean"), None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_named(
+    tmp_path: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    path = finished(tmp_path / "run")
+    replaced(path / "summary.json", *place, by=value)
+    with pytest.raises(ValueError, match=rf"^`summary.json` must be .*{place[0]}.*--resume"):
+        write_report([path])
+    assert not (path / "report.html").exists()
+
+
+def test_a_lost_point_of_a_curve_is_missed(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    lines = (path / "metrics.csv").read_text().splitlines()
+    (path / "metrics.csv").write_text("\n".join(lines[:4] + lines[5:]) + "\n")
+    with pytest.raises(ValueError, match="one row for every method, seed and point"):
+        write_report([path])
+
+
+def test_an_option_that_a_run_does_not_tell_is_the_usual_one(tmp_path: Path) -> None:
+    path = finished(tmp_path / "run")
+    stored = json.loads((path / "config.json").read_text())
+    del stored["config"]["test_tasks"]
+    (path / "config.json").write_text(json.dumps(stored))
+    assert "2,000" in text_of(write_report([path]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,18 @@ def finished(
     run.write_metrics(metrics)
     run.write_json("curves.json", {"in silico": curve, "meta-learning": curve})
     tuned = {"chosen": "SGD, cross entropy, lr 0.1", "sweep": trials}
-    course = {"accuracy": [0.7, 0.8, 0.85], "seconds": 0.01}
+    reached = [0.7, *[0.85 - 0.1 * 0.5**step for step in range(config.adapt_steps)]]
+    course = {"accuracy": reached, "seconds": 0.01}
     summary = {"fine_tuning": tuned, "courses": {"meta-learned": course}}
     run.write_json("summary.json", {**summary, "seconds": {"meta-learning": 1.5}})
     return path, metrics
+
+
+def replaced(file: Path, *place: Any, by: Any = None) -> None:
+    """Put another value at a place of a JSON file, as damage or an older version leave it."""
+    values = json.loads(file.read_text())
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = by
+    file.write_text(json.dumps(values))

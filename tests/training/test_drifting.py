@@ -29,6 +29,7 @@ from metaphys.training.drifting._pictures import over_time
 from metaphys.training.drifting._report import sentences, write_report
 from metaphys.training.drifting._results import read_drift
 from metaphys.training.drifting._training import of_the_first_day, stepped
+from tests.training.runs import replaced
 from tests.training.test_report import text_of
 
 UNITS = [20_000, 20_001]
@@ -469,6 +470,26 @@ def test_a_lost_row_is_missed(finished: tuple[Path, list[dict[str, Any]]], tmp_p
     (copy / "metrics.csv").write_text("\n".join(lines[:5] + lines[6:]) + "\n")
     with pytest.raises(ValueError, match="one row for every method, unit and interval"):
         read_drift(copy)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("walk",), None),
+        (("walk", "true", "C"), "far"),
+        (("walk", "learned"), []),
+        (("trials",), []),
+        (("trials", 0, "accuracy"), None),
+        (("trials", 0, "steps"), 0.5),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_named(
+    tmp_path: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    path = made_up(tmp_path / "run", config=DriftConfig(system="circuit"))
+    replaced(path / "summary.json", *place, by=value)
+    with pytest.raises(ValueError, match=rf"^`summary.json` must be .*{place[0]}.*--resume"):
+        read_drift(path)
 
 
 # The report -------------------------------------------------------------------------------------

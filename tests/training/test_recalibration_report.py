@@ -19,6 +19,7 @@ from metaphys.training.recalibration._notes import note
 from metaphys.training.recalibration._pictures import LOOKS, calls, look, time
 from metaphys.training.recalibration._report import PICTURES, write_report
 from metaphys.training.recalibration._results import closed
+from tests.training.runs import replaced
 from tests.training.test_report import text_of
 
 BUDGETS = (50, 250)
@@ -229,7 +230,7 @@ def test_every_method_has_a_look_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("summary.json", lambda text: "{}", "`summary.json` must be with an object 'rates'"),
+        ("summary.json", lambda text: "{}", "`summary.json` must be with something at rates"),
         ("summary.json", lambda text: "[", "readable files"),
         ("metrics.csv", lambda text: text.replace("recalibrated, 250", "x"), "`metrics.csv` must"),
         ("config.json", lambda text: text.replace('"spread"', '"spred"'), "config.json"),
@@ -249,3 +250,26 @@ def test_damaged_runs_are_refused_by_name(
 def test_budgets_are_read_back(tmp_path: Path) -> None:
     config = RecalibrationConfig(budgets=(5, 9))
     assert RecalibrationConfig(**json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("adapting",), None),
+        (("adapting", "in silico"), 3),
+        (("adapting", "in silico", 0), "x"),
+        (("rates", "in silico under 250 calls"), []),
+        (("rates", "in silico under 250 calls", "chosen"), None),
+        (("rates", "in silico under 250 calls", "sweep"), []),
+        (("rates", "in silico under 250 calls", "sweep", 0, "accuracy"), None),
+        (("seconds", "in silico"), None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_named(
+    tmp_path: Path, place: tuple[Any, ...], value: Any
+) -> None:
+    path = finished(tmp_path / "run")
+    replaced(path / "summary.json", *place, by=value)
+    with pytest.raises(ValueError, match=rf"^`summary.json` must be .*{place[0]}.*--resume"):
+        write_report([path])
+    assert not (path / "report.html").exists()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from metaphys.training import Config
 from metaphys.training._findings import headline
 from metaphys.training._report import PICTURES, write_report
 from metaphys.training._statistics import difference, estimate, half_interval, methods
-from tests.training.runs import METHODS, finished, rows
+from tests.training.runs import METHODS, finished, replaced, rows
 
 
 def text_of(page: Path) -> str:
@@ -199,9 +200,17 @@ HEAD = "method,seed,unit,labels,device_calls,accuracy\n"
     [
         (lambda run: (run / "metrics.csv").unlink(), FileNotFoundError, "with a metrics.csv"),
         (lambda run: (run / "config.json").unlink(), ValueError, "readable config.json"),
-        (write("metrics.csv", HEAD), ValueError, "metrics.csv has rows"),
-        (write("metrics.csv", HEAD + "a,0,1,5,9,1.2\n"), ValueError, "from 0 to 1.* 1.2 for 'a'"),
-        (write("metrics.csv", HEAD + "a,0,1,5,9,nan\n"), ValueError, "from 0 to 1.* nan for 'a'"),
+        (write("metrics.csv", HEAD), ValueError, "metrics.csv` must be of some rows"),
+        (
+            write("metrics.csv", HEAD + "a,0,1,5,9,1.2\n"),
+            ValueError,
+            "from 0 to 1, but got 1.2 in .*line 2",
+        ),
+        (
+            write("metrics.csv", HEAD + "a,0,1,5,9,nan\n"),
+            ValueError,
+            "from 0 to 1, but got nan in .*line 2",
+        ),
         (write("metrics.csv", HEAD + "a,0,1,5,9,.5\n" * 2), ValueError, "one row for each method"),
         (write("curves.json", "{"), ValueError, "curves.json"),
         (write("curves.json", "[]"), ValueError, "curves.json"),
@@ -233,6 +242,43 @@ def test_damaged_runs_are_refused_by_name(
     with pytest.raises(error, match=message):
         write_report([run])
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("curves.json", ("in silico", "loss", 1), None),
+        ("curves.json", ("in silico", "step", 0), "first"),
+        ("curves.json", ("in silico",), []),
+        ("summary.json", ("courses",), []),
+        ("summary.json", ("courses", "meta-learned"), None),
+        ("summary.json", ("courses", "meta-learned", "seconds"), "short"),
+        ("summary.json", ("courses", "meta-learned", "accuracy", 0), None),
+        ("summary.json", ("courses", "meta-learned", "accuracy"), [0.5]),
+        ("summary.json", ("fine_tuning", "sweep", 0), 1),
+        ("summary.json", ("fine_tuning", "sweep", 0, "lr"), None),
+        ("summary.json", ("seconds",), 3.5),
+        ("summary.json", ("seconds", "meta-learning"), "long"),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_named(
+    tmp_path: Path, name: str, place: tuple[Any, ...], value: Any
+) -> None:
+    run, _ = finished(tmp_path / "run")
+    replaced(run / name, *place, by=value)
+    with pytest.raises(
+        ValueError, match=rf"^`{name}` must be .*{place[0]}.* in /.*{name}.*--resume"
+    ):
+        write_report([run])
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"method,seed\x00,unit\n"])
+def test_metrics_that_are_no_text_are_named(tmp_path: Path, content: bytes) -> None:
+    run, _ = finished(tmp_path / "run")
+    (run / "metrics.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^`metrics.csv` must be "):
+        write_report([run])
 
 
 def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:

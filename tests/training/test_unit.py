@@ -39,7 +39,7 @@ from metaphys.training.unit._learning import accuracy, learning_step, on_unit, s
 from metaphys.training.unit._machine import batch, build_machine
 from metaphys.training.unit._report import write_report
 from metaphys.training.unit._results import TrainedRun, read_trained
-from tests.training.runs import finished
+from tests.training.runs import finished, replaced
 
 TINY = TrainConfig(system="plate", steps=4, batch=4, judged=20, looks=2, spsa_directions=2)
 HAS_NGSPICE = shutil.which("ngspice") is not None
@@ -537,6 +537,42 @@ def test_damaged_runs_are_refused_by_name(
     (copy / name).write_text(content)
     with pytest.raises(ValueError, match=message):
         write_report([copy])
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [
+        ("summary.json", ("confusion",), None),
+        ("summary.json", ("confusion", 0), [1]),
+        ("summary.json", ("confusion", 0, 0), -1),
+        ("summary.json", ("way", "layers"), []),
+        ("summary.json", ("way", "layers", 0, "device"), [0.5]),
+        ("summary.json", ("way", "layers", 0, "error"), "small"),
+        ("summary.json", ("way", "target"), None),
+        ("summary.json", ("judged",), 0),
+        ("summary.json", ("seconds",), []),
+        ("summary.json", ("excess",), 3),
+        ("summary.json", ("twin",), {"calls": 3}),
+        ("curves.json", ("pat", "look_step"), None),
+        ("curves.json", ("pat", "look_accuracy"), []),
+        ("curves.json", ("pat", "loss", 0), None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_named(
+    trained: Path, tmp_path: Path, name: str, place: tuple[Any, ...], value: Any
+) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    replaced(copy / name, *place, by=value)
+    with pytest.raises(ValueError, match=rf"^`{name}` must be .* in /.*{name}\..*--resume"):
+        read_trained(copy)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pat": "long"}'])
+def test_a_damaged_clock_is_named(trained: Path, tmp_path: Path, content: str) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / "seconds.json").write_text(content)
+    with pytest.raises(ValueError, match=r"seconds\.json"):
+        train(TINY, RunDirectory(copy, TINY.to_json(), resume=True), Silent())
 
 
 def test_losses_are_those_of_the_samples_that_all_methods_share() -> None:

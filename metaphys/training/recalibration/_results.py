@@ -10,15 +10,26 @@ from typing import Any
 
 from metaphys._errors import check
 from metaphys._runs import read_metrics
+from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._options import from_plain
-from metaphys.training._results import Group, Run, read_curves, read_options
+from metaphys.training._results import (
+    SECONDS,
+    SWEEP,
+    Group,
+    Run,
+    read_curves,
+    read_options,
+)
 from metaphys.training._statistics import Method
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._names import FULL, OURS, under
 
 STARTS = ("in silico", "meta start", "population start")
 """Trainings whose loss is shown."""
+
+SUMMARY = {"rates": {EACH: {"chosen": "", **SWEEP}}, "adapting": {EACH: (0.0,)}, "seconds": SECONDS}
+"""What of ``summary.json`` is shown."""
 
 
 def read_recalibration(path: Path) -> Run:
@@ -39,9 +50,7 @@ def read_recalibration(path: Path) -> Run:
         got=path / "metrics.csv",
         remedy="Delete the run and start it again.",
     )
-    for name in ("rates", "adapting"):
-        there = isinstance(summary.get(name), dict)
-        check(there, "summary.json", expected=f"with an object {name!r}", got=path)
+    check_like(summary, SUMMARY, path / "summary.json")
     return Run(path, config.to_json(), environment, rows, curves, summary)
 
 

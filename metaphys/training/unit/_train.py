@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor
 
 from metaphys._runs import MEASUREMENTS, SECONDS, Progress, RunDirectory
+from metaphys._runs._shape import EACH, check_like
+from metaphys._runs._stored import read_json
 from metaphys.nn import InSilico
 from metaphys.training._draws import Params
 from metaphys.training._judge import linear_accuracy
@@ -50,7 +51,8 @@ class Training:
         self.rows: list[dict[str, Any]] = []
         self.curves: dict[str, dict[str, list[float]]] = {}
         clock = run.path / SECONDS
-        self.seconds: dict[str, float] = json.loads(clock.read_text()) if clock.exists() else {}
+        self.seconds: dict[str, float] = read_json(clock)
+        check_like(self.seconds, {EACH: 0.0}, clock)
         self.fitting: Fitting | None = None
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,8 +12,16 @@ from metaphys.training._judge import measured
 from metaphys.training._options import alike
 from metaphys.training._problem import Problem
 from metaphys.training._tuned import TUNED
-from metaphys.training.recalibration import RecalibrationConfig, Setting, gauss_newton, on_twin
-from metaphys.training.recalibration._build import setting_of
+from metaphys.training.recalibration import (
+    Known,
+    Measurement,
+    Prior,
+    RecalibrationConfig,
+    Setting,
+    gauss_newton,
+    on_twin,
+)
+from metaphys.training.recalibration._build import guess_of, setting_of
 
 MOST = 120
 """Random drives of a layer that a twin is fitted to: beyond, nothing is learned that accuracy shows
@@ -42,15 +50,25 @@ def classical_step(
     The state is the accuracy of each unit, (U,) float64.
     """
     budget = setting.config.budgets[-1]
+    guesses = [guess_of(problem, setting.config, n) for n in range(len(setting.nominal))]
 
     def step(accuracy: Tensor, index: int) -> Tensor:
         seed = units[index]
         fleet = problem.fleet([seed], problem.config.seed, "fitted twin", "test")
         layers = setting.measurements(seed, budget)
-        known = gauss_newton(setting.guess, layers, budget, draws=setting.guess.draws)
+        known = _fitted(guesses, layers, budget // len(layers))
         found = on_twin(setting, start, known, (problem.config.seed, seed))
         own = {name: value.unsqueeze(0) for name, value in found.items()}
         reached = measured(problem, fleet, own, problem.data.test)
         return torch.cat([accuracy[:index], reached, accuracy[index + 1 :]])
 
     return step
+
+
+def _fitted(guesses: Sequence[Prior], layers: Sequence[Measurement], share: int) -> Known:
+    """Each layer by itself: the arrays of a network differ in size."""
+    each = [
+        gauss_newton(guess, [layer], share, draws=guess.draws)
+        for guess, layer in zip(guesses, layers, strict=True)
+    ]
+    return Known(tuple(known.posteriors[0] for known in each), sum(known.calls for known in each))

@@ -192,6 +192,23 @@ def test_the_gradient_by_a_twins_mismatch_is_that_of_central_differences() -> No
     assert grad.abs().max() > 1e-6
 
 
+def test_the_classical_rival_takes_back_what_every_array_of_a_network_has_too_much() -> None:
+    exact = {"gain": 0.0, "gain_spread": 0.0, "noise": 0.0, "coupling_limit": None}
+    config = small(**SYSTEMS["oscillators"], learn=("start", "correction"), units=1, **exact)
+    problem = build(config)
+    setting, start, inputs = classical_setting(problem), problem.initial, problem.data.test.inputs
+    assert setting.correct is not None
+    sizes = [system.ports.drive for system in setting.nominal]
+    assert len(set(sizes)) == 2  # each has unknowns of its own
+    unit = setting.simulated(20_000)
+    corrected = setting.correct(start, unit)
+    expected = setting.logits(start, inputs, setting.nominal)
+    torch.testing.assert_close(setting.logits(corrected, inputs, unit), expected, rtol=0, atol=1e-3)
+    assert (setting.logits(start, inputs, unit) - expected).abs().max() > 0.1  # it was there
+    (reached,) = classical_step(problem, setting, start, [20_000])(torch.zeros(1), 0).tolist()
+    assert 0 <= reached <= 1 and setting.config.budgets == (config.calls,)
+
+
 def test_the_classical_rival_takes_the_budget_and_the_units_in_turn() -> None:
     problem = build(small(system="plate", spread=0.2, noise=0.01, labels=8))
     setting = classical_setting(problem)

@@ -70,7 +70,7 @@ def setting_of(problem: Problem, config: RecalibrationConfig) -> Setting:
         problem.network,
         populations=problem.populations,
         nominal=problem.twins.nominal,
-        guess=_guess(problem, config),
+        guess=guess_of(problem, config),
         initial=problem.started,
         low=-config.amplitude if array else kind.low,
         high=config.amplitude if array else kind.high,
@@ -79,21 +79,23 @@ def setting_of(problem: Problem, config: RecalibrationConfig) -> Setting:
     )
 
 
-def _guess(problem: Problem, config: RecalibrationConfig) -> Prior:
-    """Broad, around 0: nobody has seen a unit."""
-    unknowns: Unknowns = problem.twins.unknowns[0]
+def guess_of(problem: Problem, config: RecalibrationConfig, layer: int = 0) -> Prior:
+    """What is thought of a layer: broad, around 0, since nobody has seen a unit."""
+    unknowns: Unknowns = problem.twins.unknowns[layer]
     if config.system == "oscillators":
         return Prior(unknowns, 0.01)
     mean, spread = unknowns.moments()
     broad = unknowns.with_moments(torch.stack([mean, BROADER * spread]))
-    noise = 0.1 * deviation(problem.twins.nominal[0], KINDS[config.system])
+    noise = 0.1 * deviation(problem.twins.nominal[layer], KINDS[config.system])
     return Prior(broad, noise, DRAWS.get(config.system, 0))
 
 
 def _taken_back(config: RecalibrationConfig) -> Correction:
     def correct(params: Any, unit: Any) -> Any:
-        (system,) = unit
-        return cancelled(params, system.mismatch.coupling, config.coupling_limit)
+        for layer, system in enumerate(unit):
+            offset = system.mismatch.coupling
+            params = cancelled(params, offset, config.coupling_limit, layer=layer)
+        return params
 
     return correct
 

@@ -27,6 +27,8 @@ class Command(ABC):
     debug: Flag = False
     """Show the traceback of an error (METAPHYS_DEBUG=1 does so too)."""
 
+    stored = False  # whether there is something by now that it could go on from; no option
+
     @abstractmethod
     def run(self) -> None:
         """Do it."""
@@ -88,7 +90,9 @@ class RunCommand(Command):
         config = config.quick() if self.quick else config
         if build is not None:
             build(config)
-        return config, RunDirectory(self.run_dir, config.to_json(), **kept)
+        directory = RunDirectory(self.run_dir, config.to_json(), **kept)
+        object.__setattr__(self, "stored", True)  # it is frozen but for that
+        return config, directory
 
     def checked_kept(self) -> dict[str, bool]:
         """What becomes of a run that is there: arguments of ``RunDirectory``.

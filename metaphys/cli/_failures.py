@@ -17,6 +17,9 @@ EXTRA = {
 }
 """The modules of the extra ``lab``, and what each is for."""
 
+TOO_MUCH = ("can't allocate memory", "out of memory", "Overflow when unpacking long")
+"""What torch says of sizes that it cannot have, in errors of several types."""
+
 INSTALL = 'pip install "metaphys[lab]"'
 
 
@@ -43,10 +46,28 @@ def explain(error: Exception) -> str | None:
         if root in EXTRA:
             return f"{root} is not installed; {EXTRA[root]} need it. Install it with {INSTALL}"
         return None
+    if too_much(error):
+        return (
+            f"the options ask for more than this machine has ({_line(error)}). "
+            "Lower those that count units, samples or steps."
+        )
     kinds = (ValueError, OSError, ImportError)
     if isinstance(error, kinds) or refused(error) or device_failed(error):
-        return " ".join(str(error).split()) or type(error).__name__
+        return _line(error)
     return None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def too_much(error: Exception) -> bool:
+    """Whether memory, or the integers of the tensor library, could not hold what was asked for."""
+    if isinstance(error, (MemoryError, OverflowError)):
+        return True
+    said = str(error)
+    told = isinstance(error, (RuntimeError, TypeError, ValueError)) and not refused(error)
+    return told and any(words in said for words in TOO_MUCH)
 
 
 def device_failed(error: Exception) -> bool:

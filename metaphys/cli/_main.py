@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from metaphys.cli._failures import device_failed, explain, installed_or_refuse
 from metaphys.cli._signals import Terminated, signals
+
+if TYPE_CHECKING:  # tyro, which it needs, may not be installed
+    from metaphys.cli._base import Command
 
 DEBUG = "METAPHYS_DEBUG"
 RESUMABLE = {"meta-train", "train", "recalibrate", "drift", "rl"}
@@ -27,12 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or os.environ.get(DEBUG, "") not in ("", "0")
     _survive_narrow_encodings()
+    command: Command | None = None
     try:
         with signals():
-            _run(given)
+            command = _parsed(given)
+            command.run()
         return 0
     except KeyboardInterrupt as stop:
-        return _stopped(stop, given)
+        return _stopped(stop, _again(command, given))
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does; the interpreter must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,20 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug or message is None:
             raise
         print(f"error: {message}", file=sys.stderr)
-        if again := resume_command(given) if device_failed(error) else []:
-            print(f"the run is stored. Go on with:\n  {' '.join(again)}", file=sys.stderr)
+        if again := _again(command, given) if device_failed(error) else "":
+            print(f"the run is stored. Go on with:\n  {again}", file=sys.stderr)
         return USER_ERROR
 
 
-def _run(given: list[str]) -> None:
+def _parsed(given: list[str]) -> Command:
     installed_or_refuse()
     from metaphys.cli._commands import parse
 
-    parse(given).run()
+    return parse(given)
 
 
-def _stopped(stop: KeyboardInterrupt, given: list[str]) -> int:
-    again = " ".join(resume_command(given))
+def _again(command: Command | None, given: list[str]) -> str:
+    """How to go on, where there is something to go on from."""
+    there = command is not None and command.stored
+    return " ".join(resume_command(given)) if there else ""
+
+
+def _stopped(stop: KeyboardInterrupt, again: str) -> int:
     if again:
         print(f"\nstopped; the run is stored. Go on with:\n  {again}", file=sys.stderr)
     else:

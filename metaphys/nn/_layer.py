@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, final
@@ -60,7 +61,8 @@ class PhysicalLayer(nn.Module):
         for name, limit in self.limits.items():
             known = ", ".join(controls)
             check(name in controls, "limits", expected=f"for controls among {known}", got=name)
-            check(limit > 0, f"limits[{name!r}]", expected="> 0", got=limit)
+            fits = 0 < limit < math.inf
+            check(fits, f"limits[{name!r}]", expected="> 0 and finite", got=limit)
         self.controls = nn.ParameterDict({k: nn.Parameter(v) for k, v in controls.items()})
         # In a tuple, so that nn.Module does not adopt a twin that is a module itself.
         self._f = (_checked(f),)

@@ -64,8 +64,10 @@ class Config:
 
     def quick(self) -> Config:
         """The same with so little of it that the figures mean nothing: to see that it runs."""
-        few = {"outer_iters": 4, "evaluate_every": 2, "evaluation_tasks": 4, "test_tasks": 8}
-        return dataclasses.replace(self, tasks=4, **few)
+        most = {"outer_iters": 4, "tasks": 4, "evaluate_every": 2}
+        most |= {"evaluation_tasks": 4, "test_tasks": 8}
+        few = {name: min(getattr(self, name), value) for name, value in most.items()}
+        return dataclasses.replace(self, **few)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

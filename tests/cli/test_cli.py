@@ -20,7 +20,7 @@ from metaphys.cli import main
 from metaphys.cli._failures import explain
 from metaphys.cli._main import resume_command
 from metaphys.rl import Config as RLConfig
-from metaphys.training import RunDirectory, TrainConfig, read_metrics, train
+from metaphys.training import RunDirectory, TrainConfig, read_config, read_metrics, train
 from metaphys.training.unit import _report
 from tests.training.runs import finished
 
@@ -128,6 +128,7 @@ def test_nonsense_is_named(
         (["--meta-lr", "nan"], "`meta_lr` must be > 0 and finite, but got nan."),
         (["--labels", "5000"], "`labels` must be at most 1078"),
         (["--pool", "3"], "`pool` must be a divisor"),
+        (["--coupling-limit", "inf"], "`limits['coupling']` must be > 0 and finite, but got inf."),
         (["--data", "mnist"], "root` must be"),
         (["--data", "mnist", "--data-root", "nowhere"], "root` must be"),
         (["--resume", "--overwrite"], "`resume` must be given without --overwrite"),
@@ -207,6 +208,13 @@ def test_rl_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(
     ("arguments", "message"),
     [
         (["--units", "0"], "`units` must be >= 1, but got 0."),
+        (["--noise", "inf"], "`noise` must be finite, but got inf."),
+        (["--gain", "nan"], "`gain` must be finite, but got nan."),
+        (["--gain", "-1"], "`gain` must be > -1, but got -1.0."),
+        (["--amplitude", "inf"], "`amplitude` must be finite, but got inf."),
+        (["--start-lr", "inf"], "`start_lr` must be finite, but got inf."),
+        (["--coupling-limit", "inf"], "`coupling_limit` must be finite, but got inf."),
+        (["--force-limit", "0"], "`force_limit` must be > 0, but got 0.0."),
         (["--budgets", "50", "20"], "`budgets` must be ascending numbers >= 1"),
         (["--data-root", "nowhere"], "nowhere"),
     ],
@@ -428,6 +436,60 @@ def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_ends_the_same(tmp_path: P
     assert read_metrics(parts / "metrics.csv") == read_metrics(whole / "metrics.csv")
     ours, theirs = (load_tensors(run / "model.safetensors") for run in (parts, whole))
     assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_what_is_stopped_before_it_began_is_not_said_to_be_stored(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: list[str],
+) -> None:
+    def pressed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    config = TrainConfig(seed=7)
+    RunDirectory(run, config.to_json())
+    monkeypatch.setattr("metaphys.training.unit._machine.build_machine", pressed)
+    assert main(["train", "--run-dir", str(run), *options]) == 130
+    assert capsys.readouterr().err == "\nstopped.\n"
+    assert read_config(run)["config"]["seed"] == 7
+
+
+def test_what_is_stopped_once_it_began_is_said_to_be_stored(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def pressed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metaphys.training.unit._machine.build_machine", lambda config: None)
+    monkeypatch.setattr("metaphys.training.train", pressed)
+    given = ["train", "--run-dir", str(tmp_path / "run")]
+    assert main([*given, "--overwrite"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"  metaphys {' '.join(given)} --resume"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OverflowError("Python int too large to convert to C ssize_t"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        TypeError("full(): argument 'size' failed ... \"Overflow when unpacking long long"),
+    ],
+)
+def test_options_that_ask_for_too_much_are_said_to(error: Exception) -> None:
+    said = explain(error)
+    assert said is not None and said.startswith("the options ask for more than this machine has (")
+
+
+def test_numbers_beyond_the_tensor_library(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = ("--run-dir", str(tmp_path / "run"))
+    err = failed(capsys, "rl", *run, "--test-tasks", f"{10**30}")
+    assert "the options ask for more than this machine has (" in err
 
 
 def test_a_terminated_run_is_stored(tmp_path: Path) -> None:

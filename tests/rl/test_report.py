@@ -70,6 +70,12 @@ def test_runs_stand_one_after_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "pictures" / "2-learning.svg").exists()
 
 
+def test_what_is_shorter_than_a_quick_run_is_one_too() -> None:
+    config = Config(outer_iters=1, tasks=2, test_tasks=3, evaluation_tasks=2, evaluate_every=1)
+    assert config.quick() == config
+    assert Config().quick().outer_iters == 4
+
+
 def test_a_quick_run_says_nothing(tmp_path: Path) -> None:
     config = Config().quick()
     few = {name: getattr(config, name) for name in ("outer_iters", "tasks", "test_tasks")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from metaphys.training._patience import Patience
 SYSTEMS = ("oscillators", "plate", "circuit", "shg")
 DATA = ("digits", "mnist", "vowels")
 QUICK_CALLS = 12
+_REAL = ("spread", "noise", "gain", "gain_spread", "amplitude", "force_limit")
+_REAL += ("coupling_limit", "start_lr", "twin_lr")
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,11 @@ class RecalibrationConfig(Patience):
         self._check_system()
 
     def _check_system(self) -> None:
+        for name in _REAL:
+            value = getattr(self, name)
+            check(value is None or math.isfinite(value), name, expected="finite", got=value)
+        check(self.gain > -1, "gain", expected="> -1", got=self.gain)
+        check(self.force_limit > 0, "force_limit", expected="> 0", got=self.force_limit)
         for name, choices in {"system": SYSTEMS, "data": (*DATA, None)}.items():
             value = getattr(self, name)
             words = ", ".join(map(str, choices))

@@ -99,7 +99,8 @@ def _opened(path: Path) -> Any:
             "checkpoint",
             expected="a readable safetensors file",
             got=f"{path} ({error})",
-            remedy="It is damaged or of another kind; train again or take another one.",
+            remedy="It is damaged or of another kind: take another one. A phase begins again "
+            "where its file in the checkpoints of a run is deleted.",
         )
 
 

@@ -16,7 +16,7 @@ REAL = ("accuracy", "before", "after")
 """Columns of real numbers, where there are such; the last two are returns of ``metaphys rl``."""
 
 
-def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str, Any]]:
+def read_metrics(path: str | Path, columns: Sequence[str] = METRICS) -> list[dict[str, Any]]:
     """The rows of a ``metrics.csv``, with numbers as numbers.
 
     Args:
@@ -37,6 +37,7 @@ def read_metrics(path: Path, columns: Sequence[str] = METRICS) -> list[dict[str,
         >>> read_metrics(run.path / "metrics.csv")[0]["accuracy"]
         0.9
     """
+    path = Path(path)
     if not path.is_file():
         refuse(
             "run_dir",

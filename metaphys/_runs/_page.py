@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaphys._errors import check
+from metaphys._runs._directory import WRITABLE, writable_or_refuse
 from metaphys._saving import write_atomically
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def write_sections(
     """
     check(len(runs) > 0, "run_dir", expected="at least one directory", got="none")
     page = page_path(Path(output) if output is not None else runs[0][0])
+    writable_or_refuse(page.parent, "output", f"in {WRITABLE}")
     folder, many = page.parent / "pictures", len(runs) > 1
     sections = [
         section(run, folder, f"{number}-" if many else "")

@@ -11,7 +11,7 @@ from metaphys._errors import check
 KIND = "metaphys run"
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: str | Path) -> dict[str, Any]:
     """The ``config.json`` of a run directory: keys ``config`` and ``environment``.
 
     Raises:
@@ -24,12 +24,13 @@ def read_config(path: Path) -> dict[str, Any]:
         >>> read_config(run.path)["config"]
         {'seed': 0}
     """
-    file = path / "config.json"
+    file = Path(path) / "config.json"
     try:
         stored = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"`run_dir` must hold a readable config.json, but got {file} ({error})."
+            f"`run_dir` must hold a readable config.json, but got {file} ({error}). Choose another "
+            "directory, or delete this one yourself."
         ) from error
     fits = isinstance(stored, dict) and stored.get("kind") == KIND
     parts = (stored.get("config"), stored.get("environment", {})) if fits else (None,)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaphys._errors import check_kind
 from metaphys.meta import unroll
 from metaphys.meta.adjoint import Adjoint, Full
 from metaphys.optim import Rule
@@ -76,6 +77,10 @@ def adapt(
         scores: of the mismatch of the twins that gradients go through, by layer.
         adjoint: how the steps are differentiated, as in :func:`metaphys.unroll`.
 
+    Raises:
+        TypeError: ``apply`` or ``loss`` cannot be called, or ``rule`` or ``adjoint`` is none.
+        ValueError: ``steps`` < 1.
+
     Example:
         >>> import metaphys
         >>> params = {"w": torch.zeros(2, 2)}
@@ -85,6 +90,8 @@ def adapt(
         tensor([[ 0.2500, -0.2500],
                 [-0.2500,  0.2500]])
     """
+    for name, function in {"apply": apply, "loss": loss}.items():
+        check_kind(function, Callable, name, expected="a function")  # type: ignore[arg-type]
 
     # Not closed over: some adjoints differentiate only what they are given.
     def objective(current: Params, meta: Any) -> Tensor:

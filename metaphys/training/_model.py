@@ -50,7 +50,7 @@ def learned_recipe(problem: Problem, learned: dict[str, Any]) -> Recipe:
     )
 
 
-def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
+def save_model(path: str | Path, config: Config, learned: dict[str, Any]) -> None:
     """Write what was meta-learned, with the configuration that it belongs to.
 
     Example:
@@ -69,10 +69,10 @@ def save_model(path: Path, config: Config, learned: dict[str, Any]) -> None:
         "system": config.system,
         "config": json.dumps(config.to_json()),
     }
-    save_tree(path, learned, metadata)
+    save_tree(Path(path), learned, metadata)
 
 
-def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
+def load_model(path: str | Path) -> tuple[Config, Problem, dict[str, Any]]:
     """What :func:`save_model` wrote, with its problem.
 
     Raises:
@@ -85,6 +85,7 @@ def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
         ...
         FileNotFoundError: `checkpoint` must be ...
     """
+    path = Path(path)
     metadata = read_metadata(path)
     check(
         metadata.get("kind") == "metaphys model",
@@ -100,9 +101,9 @@ def load_model(path: Path) -> tuple[Config, Problem, dict[str, Any]]:
 
 
 def adapt_unit(
-    checkpoint: Path,
+    checkpoint: str | Path,
     unit: int | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     devices: Sequence[Device] | None = None,
     judged: int | None = None,
@@ -139,7 +140,8 @@ def adapt_unit(
     check(unit is None or unit >= 0, "unit", expected="a seed >= 0", got=unit)
     check(judged is None or judged >= 1, "judged", expected=">= 1", got=judged)
     patience.check_patience()
-    path = checkpoint.with_name(f"adapted-{_named(unit)}.safetensors") if output is None else output
+    checkpoint, own_name = Path(checkpoint), f"adapted-{_named(unit)}.safetensors"
+    path = checkpoint.with_name(own_name) if output is None else Path(output)
     _check_output(path, checkpoint)
     config, problem, learned = load_model(checkpoint)
     own = {"attempts": patience.attempts, "timeout": patience.timeout}

@@ -23,6 +23,7 @@ from metaphys.physics import (
     Unknowns,
     WithNoise,
 )
+from metaphys.physics.spice._process import find_ngspice
 from metaphys.training._config import Config
 from metaphys.training._data import choosing, held, pooled, some
 from metaphys.training._draws import Params, generator, seed_of
@@ -135,6 +136,8 @@ def build(config: Config) -> Problem:
         >>> logits.shape, fleet.calls
         (torch.Size([3, 5, 10]), 10)
     """
+    if config.device == "spice":
+        find_ngspice("ngspice")  # before hours of training that needs none
     data = _data(config)
     network = _network(config, data)
     initial = trainable(network)

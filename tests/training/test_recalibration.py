@@ -29,6 +29,7 @@ from metaphys.training.recalibration import (
     always,
     build,
     cancelled,
+    gauss_newton,
     identify,
     imagined,
     learn_prior,
@@ -415,3 +416,19 @@ def test_imagined_units_are_those_of_the_prior() -> None:
 def test_a_system_is_refused_with_what_does_not_fit(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"data_root|budgets|system"):
         RecalibrationConfig(**change)
+
+
+def test_a_unit_is_not_said_to_be_measured_more_often_than_it_was(setting: Setting) -> None:
+    unit = setting.measurements(20_000, 10)
+    with pytest.raises(ValueError, match=r"`count` must be 0 … 10, but got 30"):
+        gauss_newton(setting.guess, unit, 30)
+    with pytest.raises(ValueError, match=r"`count` must be 0 … 10, but got 30"):
+        identify(setting.guess, unit, [30])
+    assert unit[0].calls == unit[0].device.calls == 0
+
+
+def test_a_prior_is_not_learned_from_nothing(setting: Setting) -> None:
+    with pytest.raises(ValueError, match="`units` must be at least one"):
+        learn_prior(setting.guess, [], calls=5, rounds=1)
+    with pytest.raises(ValueError, match="`calls` must be >= 1"):
+        learn_prior(setting.guess, setting.measurements(3, 10), calls=0, rounds=1)

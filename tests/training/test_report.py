@@ -281,6 +281,16 @@ def test_metrics_that_are_no_text_are_named(tmp_path: Path, content: bytes) -> N
         write_report([run])
 
 
+def test_where_no_page_can_be_written_is_named(tmp_path: Path) -> None:
+    run, _ = finished(tmp_path / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        OSError, match=r"^`output` must be in a folder that can be made and written"
+    ):
+        write_report([run], tmp_path / "file" / "page.html")
+    assert not (run / "pictures").exists()
+
+
 def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:
     run, _ = finished(tmp_path / "run")
     with pytest.raises(ValueError, match="Compare runs of different seeds"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import metaphys
 from metaphys._runs import Silent
 from metaphys.physics import Circuit, SimulatedDevice, random_drives
 from metaphys.training import (
@@ -22,7 +23,11 @@ from metaphys.training import (
     build,
     cross_entropy,
     load_model,
+    load_network,
     meta_train,
+    read_config,
+    read_metrics,
+    save_model,
 )
 from metaphys.training._classical import classical_setting, classical_step
 from metaphys.training._draws import draw_samples
@@ -270,3 +275,50 @@ def test_units_in_ngspice_are_taken_one_after_the_other() -> None:
     first = begin_meta(problem, problem.initial, 2)
     learned = meta_step(problem, 2)(first, 0).learned
     assert all(value.isfinite().all() for value in optree.tree_leaves(learned))
+
+
+def test_without_ngspice_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileNotFoundError, match="Install the package ngspice"):
+        build(small(device="spice"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"rule": 3}, TypeError, "`rule` must be a rule"),
+        ({"loss": "cross entropy"}, TypeError, "`loss` must be a function, but got str"),
+        ({"apply": 3}, TypeError, "`apply` must be a function, but got int"),
+        ({"steps": 0}, ValueError, "`steps` must be an integer >= 1"),
+        ({"adjoint": "full"}, TypeError, "`adjoint` must be one of metaphys.adjoint"),
+    ],
+)
+def test_what_cannot_be_adapted_with_is_named(
+    change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    given: dict[str, Any] = {
+        "apply": lambda params, inputs: inputs @ params["w"],
+        "params": {"w": torch.zeros(2, 2)},
+        "inputs": torch.eye(2),
+        "targets": torch.tensor([0, 1]),
+        "rule": metaphys.sgd(lr=1.0),
+        "steps": 1,
+        "loss": cross_entropy,
+    }
+    with pytest.raises(error, match=message):
+        adapt(**{**given, **change})
+
+
+def test_places_may_be_words(tmp_path: Path) -> None:
+    config = small(system="plate", judged=3)
+    problem = build(config)
+    file, output = str(tmp_path / "model.safetensors"), str(tmp_path / "controls.safetensors")
+    save_model(file, config, begin_meta(problem, problem.initial, 0).learned)
+    assert load_model(file)[0] == config
+    assert adapt_unit(file, unit=20_000, output=output)["output"] == Path(output)
+    run = RunDirectory(str(tmp_path / "run"), config.to_json())
+    assert read_config(str(run.path))["config"] == config.to_json()
+    with pytest.raises(FileNotFoundError, match=r"metrics\.csv"):
+        read_metrics(f"{run.path}/metrics.csv")
+    with pytest.raises(ValueError, match="a network that `metaphys train` wrote"):
+        load_network(file)

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from metaphys._errors import check
 from metaphys.physics import Device, random_drives
 
 
@@ -55,7 +56,14 @@ class Measurement:
         return len(self._readouts)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first ``count`` drives and their readouts; what is missing is measured now."""
+        """The first ``count`` drives and their readouts; what is missing is measured now.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        most = len(self._drives)
+        remedy = "A unit is made with the drives that its largest budget takes."
+        check(0 <= count <= most, "count", expected=f"0 … {most}", got=count, remedy=remedy)
         if count > self.calls:
             fresh = self.device.measure(self._drives[self.calls : count], self.controls)
             self._readouts = torch.cat([self._readouts, fresh])

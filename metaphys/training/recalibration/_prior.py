@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from metaphys._errors import check
 from metaphys.physics import Posterior, Unknowns, infer
 from metaphys.training.recalibration._measurement import Measurement
 
@@ -49,7 +50,12 @@ def learn_prior(
         calls: device calls of each.
         rounds: how many rounds.
         progress: called after every unit with how many were inferred so far.
+
+    Raises:
+        ValueError: no unit, or one that has fewer drives than ``calls``.
     """
+    check(len(units) > 0, "units", expected="at least one", got="none")
+    check(calls >= 1, "calls", expected=">= 1", got=calls)
     prior, found = guess, list[Posterior]()
     for number in range(rounds):
         starts = [posterior.z for posterior in found] or [None] * len(units)

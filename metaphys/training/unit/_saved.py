@@ -45,7 +45,7 @@ def _to_adapt(config: TrainConfig) -> Config:
     return alike(Config, config, shared, **own)
 
 
-def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:
+def load_network(path: str | Path) -> tuple[TrainConfig, Machine, Params]:
     """A trained network: its configuration, its machine, its parameters.
 
     Args:
@@ -61,6 +61,7 @@ def load_network(path: Path) -> tuple[TrainConfig, Machine, Params]:
         ...
         FileNotFoundError: `checkpoint` must be ...
     """
+    path = Path(path)
     metadata = read_metadata(path)
     check(
         metadata.get("kind") == KIND,

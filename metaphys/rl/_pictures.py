@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metaphys._runs._drawing import SETTINGS, WIDTH, store
+from metaphys.rl._results import LINES
 
 # Okabe and Ito: told apart with every kind of colour vision; the markers tell them apart in grey.
 LOOKS = {
@@ -25,12 +26,7 @@ LOOKS = {
     "tabular-no-dice": ("#A06060", "<"),
     "tabular": ("#D55E00", "*"),
 }
-LINES = {
-    "random": ":",
-    "one large step, tuned": (0, (1, 1, 4, 1)),
-    "planner": "--",
-    "optimal": "-",
-}
+DASHES = dict(zip(LINES, (":", (0, (1, 1, 4, 1)), "--", "-"), strict=True))
 CURVES = ("maml", "maml-rates", "maml-steps", "mlp", "tabular-one-round", "tabular")
 """Where there are more methods, the curves of these are drawn; the comparison has all."""
 
@@ -79,7 +75,7 @@ def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _lines(axes: Axes, summary: Mapping[str, Any], draw: Any) -> None:
-    for name, kind in LINES.items():
+    for name, kind in DASHES.items():
         value = summary["lines"][name]["mean"]
         draw(value, color="#404040", lw=1, ls=kind, zorder=0, label=f"{name}: {value:.2f}")
 

@@ -10,7 +10,8 @@ import torch
 from _amplified import AmplifiedSpread
 from _rows import scaled as to_range
 
-from metaphys.data import vowels
+from metaphys.data import Split, vowels
+from metaphys.data._splits import stratified
 from metaphys.nn import functional
 from metaphys.physics import SHG, CircuitSpread, MismatchUnknowns, Population, ThinSHG
 from metaphys.training._draws import Params
@@ -18,6 +19,8 @@ from metaphys.training.recalibration import Prior, RecalibrationConfig, Setting,
 
 HERE = Path(__file__).parent
 SNR = 30.0  # dB, of the readings on vowels
+FULL_EPOCHS = 30
+"""Of full training, at most."""
 EXPERIMENTS = {
     "shg-vowels": RecalibrationConfig(
         system="shg",
@@ -28,6 +31,7 @@ EXPERIMENTS = {
         prior_units=8,
         prior_calls=16,
         prior_rounds=4,
+        full_epochs=FULL_EPOCHS,
         start_steps=3000,
         twin_steps=200,
         twin_lr=0.02,
@@ -43,6 +47,7 @@ EXPERIMENTS = {
         budgets=(8, 250),
         prior_units=5,
         prior_calls=8,
+        full_epochs=FULL_EPOCHS,
         start_steps=3000,
         twin_steps=500,
     ),
@@ -58,6 +63,7 @@ EXPERIMENTS = {
         budgets=(40,),
         prior_units=5,
         prior_calls=8,
+        full_epochs=FULL_EPOCHS,
         start_steps=1500,
         twin_steps=300,
         twin_lr=0.05,
@@ -65,8 +71,8 @@ EXPERIMENTS = {
 }
 """Spreads, steps and rates were chosen on validation units, seeds 10,000 to 20,000."""
 
-FULL_STEPS = {"shg": 300, "plate": 2000, "circuit": 1500}
-"""Of training on the unit's own physics, with a cosine to zero."""
+HELD = 0.2
+"""Of training vowels: what full training looks at, since they come without any for validation."""
 
 TRAINING_UNITS = 256
 """That a population start is trained over, where a unit's physics is no dearer than its twin's."""
@@ -89,6 +95,19 @@ What it is like is learned from the readouts of training units, with the rest of
 
 BEGUN = {"shg": "population start"}
 """Where ours and full training begin, if not at the in-silico start."""
+
+
+def looked_at(setting: Setting) -> Setting:
+    """The same where full training has samples to look at.
+
+    Of vowels these are a fifth of the training set, each class alike; it is trained on the rest.
+    """
+    data = setting.data
+    if len(data.validation):
+        return setting
+    parts = stratified(data.train.targets, (HELD,), seed=0)
+    held, rest = (Split(data.train.inputs[part], data.train.targets[part]) for part in parts)
+    return replace(setting, data=replace(data, validation=held, train=rest))
 
 
 def build_setting(config: RecalibrationConfig) -> Setting:

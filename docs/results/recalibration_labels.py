@@ -29,6 +29,7 @@ from metaphys.data import Split
 from metaphys.nn import run_on
 from metaphys.physics import PhysicsAware, SimulatedDevice, System
 from metaphys.training import _adaptation
+from metaphys.training._data import choosing
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training.recalibration import RecalibrationConfig, Setting, build
 
@@ -39,6 +40,8 @@ SILICO = {"steps": 8000, "lr": 0.3, "batch": 128}
 POPULATION = {"steps": 4000, "lr": 0.3, "batch": 32, "units": 8}
 META = {"steps": 500, "batch": 100, "units": 4}
 RADIUS = 1.0
+LOOKED_AT = 500
+"""Validation images that choices are made on."""
 RATES = {
     ("SGD", "cross entropy"): (0.3, 1.0, 3.0, 10.0),
     ("SGD", "squared error"): (0.01, 0.03, 0.1, 0.3),
@@ -234,7 +237,7 @@ class Experiment:
         """The way of fine-tuning that is best on validation units; seed 0."""
         file, units = self.folder / f"tuning-{kind.replace(' ', '-')}.json", list(TUNING)
         if not file.exists():
-            start, part, tried = self.start(kind, 0), self.setting.data.validation, []
+            start, tried, part = self.start(kind, 0), [], choosing(self.setting.data, LOOKED_AT)
             for (optimizer, loss), rates in RATES.items():
                 for lr in rates:
                     way = (optimizer, loss, lr)
@@ -299,7 +302,8 @@ def main(
     torch.set_num_threads(1)
     experiment = Experiment(data_root, runs)
     first = TEST_UNITS if units > 0 else VALIDATION_UNITS
-    part = experiment.setting.data.test if units > 0 else experiment.setting.data.validation
+    data = experiment.setting.data
+    part = data.test if units > 0 else choosing(data, LOOKED_AT)
     for seed in seeds:
         with experiment.book.timed():
             experiment.judge(seed, list(range(first, first + abs(units))), part)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from metaphys._runs import load_tree, save_tree
 from metaphys.physics import OscillatorUnknowns, infer
+from metaphys.training._data import choosing
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training.recalibration import (
@@ -46,7 +47,8 @@ BUDGETS = (50, 100, 250)
 PASSES = ((5, 1, 1), (10, 3, 2), (20, 5, 5))
 """Test units of all methods, of the classical rivals and of full training, in the passes over all:
 wherever it is stopped, every method has been on some units."""
-EPOCHS_FLAT = 5
+EPOCHS_FLAT, LOOKED_AT = 5, 500
+"""Epochs without a better one that end full training, and validation images of each."""
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -249,7 +251,7 @@ def tuned(experiment: Experiment, units: range) -> None:
         for optimizer, rates in RATES.items():
             for lr in rates:
                 recipe = fine_tuning(optimizer, "cross entropy", lr)
-                part = problem.data.validation
+                part = problem.choosing
                 value = float(judge(problem, tuning, start, part, recipe=recipe).accuracy.mean())
                 best = max(best, (value, recipe), key=lambda each: each[0])
         verdict = judge(problem, list(units), start, problem.data.test, recipe=best[1])
@@ -301,7 +303,7 @@ def fully(experiment: Experiment, units: range) -> None:
     """Training on the unit itself until its validation accuracy is flat: an upper bound."""
     setting, config = experiment.setting, experiment.config
     epoch = len(setting.data.train) // config.batch
-    part = setting.data.validation
+    part = choosing(setting.data, LOOKED_AT)
     for unit in units:
         if not experiment.missing("full training", unit):
             continue

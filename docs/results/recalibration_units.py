@@ -21,19 +21,20 @@ from _book import Book
 from _recalibration_settings import (
     BEGUN,
     EXPERIMENTS,
-    FULL_STEPS,
     TRAINING_UNITS,
     build_setting,
+    looked_at,
     richer,
 )
 from _rows import linear
 
 import metaphys
-from metaphys._runs import load_tree, save_tree
+from metaphys._runs import RunDirectory, load_tree, save_tree
 from metaphys.data import Split
 from metaphys.physics import Device, PhysicsAware
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training._flat import courses, ended
 from metaphys.training.recalibration import (
     Known,
     Prior,
@@ -48,6 +49,7 @@ from metaphys.training.recalibration import (
     learn_start,
     on_twin,
 )
+from metaphys.training.recalibration._full import full_training
 
 PASSES = ((3, 1, 3, 1), (6, 1, 6, 2), (20, 1, 10, 3), (20, 3, 20, 5))
 """Units and seeds of ours, units of the rivals and of full training, in the passes over all:
@@ -122,10 +124,12 @@ class Experiment:
         setting = self.setting
         return setting.accuracy(params, setting.devices(unit), setting.data.test)
 
-    def add(self, method: str, seed: int, unit: int, calls: int, params: Params) -> None:
+    def add(
+        self, method: str, seed: int, unit: int, calls: int, params: Params, **more: Any
+    ) -> None:
         """Judge and store."""
         value = round(self.judge(params, unit), 6)
-        self.book.add(method=method, seed=seed, unit=unit, calls=calls, accuracy=value)
+        self.book.add(method=method, seed=seed, unit=unit, calls=calls, accuracy=value, **more)
 
     def has(self, method: str, seed: int, unit: int) -> bool:
         """Whether a method was judged on a unit."""
@@ -237,20 +241,16 @@ class Experiment:
         return params, calls_of(devices)
 
     def fully(self, unit: int) -> None:
-        """Training by the exact gradient of the unit's own physics: an upper bound."""
+        """Training by the exact gradient of the unit's own physics until it is flat: a bound."""
         method = "full training"
         if self.has(method, 0, unit):
             return
-        steps = FULL_STEPS[self.config.system]
-        params = learn_start(
-            self.setting,
-            self.start(self.begun, 0),
-            always(self.setting.simulated(unit)),
-            steps=steps,
-            lr=self.config.rate,
-            key=(unit, method),
-        )
-        self.add(method, 0, unit, steps * self.config.batch * self.layers, params)
+        training = full_training(looked_at(self.setting), self.start(self.begun, 0), unit)
+        begun, step, epochs = training
+        run = RunDirectory(self.folder / "full", {"limit": epochs.limit}, resume=True)
+        end = run.run_phase(f"unit-{unit}", begun, step, training.limit, until=ended)
+        (course,) = courses(end)
+        self.add(method, 0, unit, self.layers * epochs.measured(course), end.best, epochs=course)
 
 
 class Rival(NamedTuple):

@@ -153,6 +153,7 @@ class RunDirectory:
         step: Callable[[State, int], State],
         steps: int,
         *,
+        until: Callable[[State], bool] = lambda state: False,
         advance: Callable[[int], None] = lambda done: None,
         every_seconds: float = 10.0,
     ) -> State:
@@ -166,7 +167,8 @@ class RunDirectory:
             phase: a name, unique in the run.
             state: a tree of tensors to start from.
             step: one step.
-            steps: how many.
+            steps: how many, at most.
+            until: from a state to whether it is the last.
             advance: called with the number of steps that are done, for a progress bar.
             every_seconds: how often the state is stored.
         """
@@ -178,7 +180,7 @@ class RunDirectory:
         advance(done[0])
         saved = time.monotonic()
         try:
-            while done[0] < steps:
+            while done[0] < steps and not until(done[1]):
                 # One assignment: an interrupt finds the index and the state that belong together.
                 done = (done[0] + 1, step(done[1], done[0]))
                 advance(done[0])

@@ -18,9 +18,10 @@ LEARNED = ("start", "rates", "twin", "correction", "samples")
 COUNTS = (
     *("pool", "units", "labels", "adapt_steps", "queries"),
     *("meta_units", "threads", "layers", "judged", "twin_steps", "classical_units"),
+    "full_epochs",
 )
 NOT_NEGATIVE = (
-    *("nominal_steps", "population_steps", "meta_steps", "full_steps", "seed"),
+    *("nominal_steps", "population_steps", "meta_steps", "seed"),
     *("coupling_spread", "gain_spread", "tolerance", "noise", "spread"),
 )
 
@@ -33,6 +34,8 @@ def check_config(config: Any) -> None:
     for name in COUNTS:
         value = getattr(config, name)
         check(value >= 1, name, expected=">= 1", got=value)
+    steps = config.epoch_steps
+    check(steps is None or steps >= 1, "epoch_steps", expected=">= 1, or None", got=steps)
     for name in NOT_NEGATIVE:
         value = getattr(config, name)
         check(0 <= value < math.inf, name, expected=">= 0 and finite", got=value)

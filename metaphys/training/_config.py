@@ -106,8 +106,12 @@ class Config(Patience):
     meta_units: int = 4
     """Units in one outer step of meta-learning (the rival start gets twice as many)."""
 
-    full_steps: int = 1000
-    """Steps of full training on each held-out unit, the upper bound."""
+    full_epochs: int = 50
+    """Epochs of full training on each held-out unit, the upper bound, at most. It ends once the
+    accuracy on validation samples, measured on the unit, was flat for five."""
+
+    epoch_steps: int | None = None
+    """Steps of an epoch of it; ``None`` for a pass over the training samples, 100 at least."""
 
     meta_lr: float = 1e-2
     """Outer step size for the start."""
@@ -143,7 +147,8 @@ class Config(Patience):
             "nominal_steps": 20,
             "population_steps": 10,
             "meta_steps": 5,
-            "full_steps": 10,
+            "full_epochs": 2,
+            "epoch_steps": 5,
             "twin_steps": 5,
         }
         small = {"units": 2, "labels": 10, "adapt_steps": 2, "queries": 10, "classical_units": 1}

@@ -57,6 +57,11 @@ def held(data: Dataset, hold: int) -> Dataset:
     return dataclasses.replace(data, **parts)
 
 
+def looked_at(data: Dataset) -> Split:
+    """Samples that choices are made on: of validation, or of training where there are no others."""
+    return data.validation if len(data.validation) else data.train
+
+
 def choosing(data: Dataset, count: int) -> Split:
-    """At most ``count`` samples that choices are made on; of training where there are no others."""
-    return some(data.validation if len(data.validation) else data.train, count)
+    """At most ``count`` of them."""
+    return some(looked_at(data), count)

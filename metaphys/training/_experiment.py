@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from metaphys._runs import Progress, RunDirectory
-from metaphys.training import _outer
 from metaphys.training._classical import classical_setting, classical_step
 from metaphys.training._config import Config
 from metaphys.training._data import some
@@ -16,7 +15,7 @@ from metaphys.training._judge import Recipe, Verdict, judge, linear_accuracy, sw
 from metaphys.training._model import learned_recipe, save_model
 from metaphys.training._phases import Phases
 from metaphys.training._problem import Problem, build
-from metaphys.training._results import CLASSICAL, SWEEPS
+from metaphys.training._results import CLASSICAL, FULL, SWEEPS
 from metaphys.training._starts import VALIDATION, Starts, held_out_units, learn
 from metaphys.training._tuned import TUNED, Grid
 
@@ -63,7 +62,7 @@ class Comparison:
         found["meta-learned start, not adapted"] = self._judged(learned["start"])
         recipe = learned_recipe(self.problem, learned)
         found["meta-learned"] = self._adapted("meta-learned", learned["start"], recipe)
-        found["full training"] = self._judged(starts.full, own=True)
+        found[FULL] = self._judged(starts.full.params, own=True)
         return found
 
     def _judged(self, start: Any, own: bool = False) -> Verdict:
@@ -98,10 +97,11 @@ class Comparison:
         for method, verdict in verdicts.items():
             calls = verdict.device_calls
             labels = config.labels if calls and method != CLASSICAL else 0
-            if method == "full training":
-                labels, calls = train, _outer.BATCH * config.full_steps * config.layers
-            for unit, accuracy in zip(self.units, verdict.accuracy.tolist()):
-                rows.append(self._row(method, unit, labels, calls, accuracy))
+            costs = [(labels, calls)] * len(self.units)
+            if method == FULL:
+                costs = list(zip(self.starts.full.labels, self.starts.full.calls))
+            for unit, accuracy, cost in zip(self.units, verdict.accuracy.tolist(), costs):
+                rows.append(self._row(method, unit, *cost, accuracy))
         return rows
 
     def _row(

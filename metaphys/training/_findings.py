@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metaphys.training._flat import is_flat
 from metaphys.training._statistics import Estimate, Method, difference
 
 META, LINEAR = "meta-learned", "linear classifier"
@@ -28,6 +29,7 @@ def headline(
     *,
     quick: bool,
     sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    courses: Sequence[Sequence[float]] = (),
 ) -> list[str]:
     """The findings of a run, the most important first.
 
@@ -35,6 +37,7 @@ def headline(
         methods: by name.
         quick: whether the run was so short that no comparison means anything.
         sweeps: by start, what every rate of fine-tuning gave, to doubt the rivals' tuning.
+        courses: of each unit that was trained in full, the accuracy after each epoch.
     """
     if META not in methods:
         return [QUICK] if quick else []
@@ -46,7 +49,8 @@ def headline(
         for name, phrase in RIVALS.items()
         if name in methods
     ]
-    return [reached, *rivals, *linear(methods, META), *untuned(sweeps or {})]
+    doubts = (*untuned(sweeps or {}), *not_flat(courses))
+    return [reached, *rivals, *linear(methods, META), *doubts]
 
 
 def untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -62,6 +66,20 @@ def untuned(sweeps: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
                 "those tried: fine-tuning may be better than it looks here."
             )
     return doubts
+
+
+def not_flat(courses: Sequence[Sequence[float]]) -> list[str]:
+    """A doubt where full training of some units ended at its limit; by each epoch's accuracy.
+
+    Example:
+        >>> print(*not_flat([[0.5] * 6, [0.5, 0.6, 0.7]]))
+        Full training of 1 of 2 units ended before it was flat: more epochs may raise its bound.
+        >>> not_flat([[0.5] * 6])
+        []
+    """
+    left = sum(not is_flat(course) for course in courses)
+    text = f"Full training of {left} of {len(courses)} units ended before it was flat: "
+    return [f"{text}more epochs may raise its bound."] if left else []
 
 
 def _reached(methods: Mapping[str, Method]) -> str:

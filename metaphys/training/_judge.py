@@ -163,7 +163,7 @@ def sweep(
             recipe = fine_tuning(optimizer, loss, lr)
             reached = [
                 judge(
-                    problem, units, start, problem.data.validation, recipe=recipe, draw=draw
+                    problem, units, start, problem.choosing, recipe=recipe, draw=draw
                 ).accuracy.mean()
                 for draw in range(draws)
             ]

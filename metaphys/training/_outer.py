@@ -8,10 +8,13 @@ from torch import Tensor
 
 from metaphys.training._adaptation import cross_entropy
 from metaphys.training._draws import Params, draw_samples, draw_units
+from metaphys.training._epochs import Epochs
+from metaphys.training._flat import UntilFlat, until_flat
 from metaphys.training._fleet import Apply
+from metaphys.training._judge import measured
 from metaphys.training._loop import Loop, descend, norm, value_and_grad
 from metaphys.training._problem import Problem
-from metaphys.training._tuned import within_hardware
+from metaphys.training._tuned import TUNED, within_hardware
 
 BATCH = 32
 """Samples of a unit in one step of training without an inner loop."""
@@ -66,23 +69,30 @@ def population_step(
     return step
 
 
-def full_step(
-    problem: Problem, units: list[int], steps: int, lr: float
-) -> Callable[[Loop, int], Loop]:
-    """Training every unit for itself; ``learned`` has a leading dimension for units."""
+def full_training(problem: Problem, start: Params, units: list[int]) -> UntilFlat:
+    """Every unit for itself, from one start; parameters have a leading dimension for units.
+
+    What is looked at after an epoch is measured on the units as well.
+    """
     config = problem.config
+    epochs = Epochs(problem.data, BATCH, config.full_epochs, config.epoch_steps)
+    own = {n: value.expand(len(units), *value.shape).clone() for n, value in start.items()}
+    key = (config.seed, "full")
 
-    def step(loop: Loop, index: int) -> Loop:
-        key = (config.seed, "full", index)
-        inputs, targets = draw_samples(problem.data.train, len(units), BATCH, *key)
-        fleet = problem.fleet(units, *key)
+    def gradient(params: Params, index: int) -> tuple[Tensor, Params]:
+        inputs, targets = epochs.samples(index, *key)
+        fleet = problem.fleet(units, *key, index)
         loss, grads = value_and_grad(
-            lambda params: fleet.each(_loss, (0, 0, 0), params, inputs, targets).sum(),
-            loop.learned,
+            lambda params: fleet.each(_loss, (0, None, None), params, inputs, targets).sum(),
+            params,
         )
-        return _descended(loop, index, steps, loss / len(units), grads, lr)
+        return loss / len(units), grads
 
-    return step
+    def look(params: Params) -> Tensor:
+        return measured(problem, problem.fleet(units, *key, "look"), params, epochs.looked_at)
+
+    lr = TUNED[config.system].full
+    return until_flat(own, gradient, look, epochs, lr=lr, units=(len(units),))
 
 
 def _loss(apply: Apply, params: Params, x: Tensor, y: Tensor) -> Tensor:

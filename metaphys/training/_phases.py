@@ -12,13 +12,14 @@ from torch import Tensor
 
 from metaphys._runs import Progress, RunDirectory
 from metaphys.training._draws import Params
+from metaphys.training._flat import Flat, UntilFlat, courses, ended
 from metaphys.training._loop import Loop, begin
 
 
 class Timed(NamedTuple):
-    """A loop, and the seconds of all processes that it took."""
+    """A loop of whatever kind, and the seconds of all processes that it took."""
 
-    loop: Loop
+    loop: Any
     seconds: Tensor
 
 
@@ -30,20 +31,21 @@ class Phases:
         progress: what a person sees meanwhile.
 
     Attributes:
-        curves: the losses of each training.
+        curves: the losses of each training; of training until it is flat a mean for each epoch,
+            and for each unit its accuracies.
         seconds: how long each training took.
     """
 
     def __init__(self, run: RunDirectory, progress: Progress) -> None:
         self._run, self._progress = run, progress
-        self.curves: dict[str, dict[str, list[float]]] = {}
+        self.curves: dict[str, dict[str, list[Any]]] = {}
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, name: str, state: Any, step: Any, steps: int) -> Any:
+    def __call__(self, name: str, state: Any, step: Any, steps: int, **given: Any) -> Any:
         """One phase; one that was finished is read."""
         file = name.replace(" ", "-").replace(",", "").replace("'", "")
         with self._progress.phase(name, steps) as advance:
-            return self._run.run_phase(file, state, step, steps, advance=advance)
+            return self._run.run_phase(file, state, step, steps, advance=advance, **given)
 
     def trained(
         self, name: str, start: Params, step: Callable[[Loop, int], Loop], steps: int
@@ -53,18 +55,35 @@ class Phases:
 
     def outer(self, name: str, loop: Loop, step: Callable[[Loop, int], Loop], steps: int) -> Any:
         """One outer loop; what it learned, or the best of it where it was scored."""
+        end: Loop = self._timed(name, loop, step, steps)
+        losses = end.losses[:steps].tolist()
+        self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
+        return end.learned if end.score < 0 else end.best
 
+    def flat(self, name: str, training: UntilFlat) -> Flat:
+        """Training until it is flat."""
+        begun, step, epochs = training
+        limit, each = training.limit, epochs.steps
+        end: Flat = self._timed(name, begun, step, limit, until=lambda timed: ended(timed.loop))
+        accuracy = courses(end)
+        done = max(map(len, accuracy))
+        self.curves[name] = {
+            "step": [each * (epoch + 1) for epoch in range(done)],
+            "loss": end.losses[:done].tolist(),
+            "accuracy": accuracy,
+        }
+        return end
+
+    def _timed(self, name: str, loop: Any, step: Any, steps: int, **given: Any) -> Any:
         def timed(state: Timed, index: int) -> Timed:
             began = time.perf_counter()
             loop = step(state.loop, index)
             return Timed(loop, state.seconds + (time.perf_counter() - began))
 
         begun = Timed(loop, torch.zeros((), dtype=torch.float64))
-        end: Timed = self(name, begun, timed, steps)
-        losses = end.loop.losses[:steps].tolist()
-        self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
+        end: Timed = self(name, begun, timed, steps, **given)
         self.seconds[name] = round(float(end.seconds), 2)
-        return end.loop.learned if end.loop.score < 0 else end.loop.best
+        return end.loop
 
     @contextmanager
     def shown(self, name: str, steps: int) -> Iterator[Callable[[int], None]]:

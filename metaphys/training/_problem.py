@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metaphys import data as datasets
 from metaphys._errors import check
-from metaphys.data import Dataset
+from metaphys.data import Dataset, Split
 from metaphys.physics import (
     Device,
     MismatchUnknowns,
@@ -59,6 +59,11 @@ class Problem:
     def apply(self) -> Callable[[Params, Tensor], Tensor]:
         """``apply(params, inputs) -> logits``, pure, on the nominal systems."""
         return running(self.network, *self.twins.nominal)
+
+    @property
+    def choosing(self) -> Split:
+        """Samples that choices are made on."""
+        return choosing(self.data, TUNED[self.config.system].chosen_on)
 
     def started(self, seed: int) -> Params:
         """The parameters that another seed starts from."""
@@ -157,11 +162,7 @@ def _data(config: Config) -> Dataset:
         expected=f"at most {available} together with queries, the size of the training set",
         got=f"{config.labels} + {config.queries}",
     )
-    return dataclasses.replace(
-        data,
-        validation=choosing(data, TUNED[config.system].chosen_on),
-        test=some(data.test, config.judged),
-    )
+    return dataclasses.replace(data, test=some(data.test, config.judged))
 
 
 def _network(config: Config, data: Dataset) -> nn.Module:

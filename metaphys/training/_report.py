@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from metaphys._runs._page import drawn, write_sections
 from metaphys.training._findings import META, headline
-from metaphys.training._results import SWEEPS, Group, Run, groups, read_run
+from metaphys.training._reading import read_run
+from metaphys.training._results import FULL, SWEEPS, Group, Run, groups
 from metaphys.training._statistics import Method
 from metaphys.training._tables import COSTS, difference_rows, method_row, shared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EPOCHS = (
+    "Full training: accuracy on validation samples after each epoch, measured on the unit; a line "
+    "is a unit, its dot the epoch whose controls were taken."
+)
 PICTURES = {
     "accuracy": "Test accuracy of each method. A mark is one held-out unit; the upright bar is the "
     "mean, the line across it the 95 % interval. The dashed line is the linear classifier.",
@@ -25,6 +30,7 @@ PICTURES = {
     "steps, and against the time that they take, a unit's share of what is done for all at once.",
     "learning": "Loss of every training phase: single steps thin, their running mean strong. "
     "The axis of the loss is logarithmic.",
+    "epochs": EPOCHS,
     "sweep": "How plain fine-tuning was tuned: mean accuracy on validation units for every rate "
     "tried. The ringed one was used.",
 }
@@ -62,7 +68,7 @@ def _section(group: Group, folder: Path, prefix: str) -> dict[str, Any]:
         **shared(group, META),
         "quick": quick,
         "data": group.config["data"],
-        "findings": headline(methods, quick=quick, sweeps=group.sweeps()),
+        "findings": headline(methods, quick=quick, sweeps=group.sweeps(), courses=group.epochs()),
         "methods": [method_row(m, own=m.name == META) for m in methods.values()],
         "costs": COSTS,
         "differences": difference_rows(methods, META, quick=quick),
@@ -87,9 +93,10 @@ def _draw(
     group: Group, methods: Mapping[str, Method], folder: Path, prefix: str
 ) -> list[tuple[str, str]]:
     """Every picture that there are numbers for."""
-    from metaphys.training import _pictures
+    from metaphys.training import _epoch_picture, _pictures
 
     curves, sweeps, courses = group.curves(), group.sweeps(), group.courses()
+    epochs = group.epochs()
     figures: dict[str, Callable[[], Figure]] = {
         "accuracy": lambda: _pictures.accuracy(methods),
         "cost": lambda: _pictures.cost(methods),
@@ -98,6 +105,8 @@ def _draw(
         figures["course"] = lambda: _pictures.course(courses)
     if curves:
         figures["learning"] = lambda: _pictures.learning(curves)
+    if epochs:
+        figures["epochs"] = lambda: _epoch_picture.epochs(epochs, FULL)
     if sweeps:
         figures["sweep"] = lambda: _pictures.sweep(sweeps)
     return drawn(PICTURES, figures, folder, prefix)

@@ -1,4 +1,4 @@
-"""Finished runs, read back and grouped: seeds of one configuration belong together."""
+"""Finished runs, grouped: seeds of one configuration belong together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaphys._errors import check
-from metaphys._runs import read_config, read_metrics
-from metaphys._runs._shape import EACH, RESUMED, check_like
-from metaphys._runs._stored import read_json
 from metaphys.training._config import Config
-from metaphys.training._options import Options, from_plain
 from metaphys.training._statistics import Method, methods
 
 ALIKE = ("seed", "threads", "data_root")
@@ -22,21 +17,15 @@ ALIKE = ("seed", "threads", "data_root")
 CLASSICAL = "twin fitted by Gauss-Newton"
 """The classical rival, trained on that twin."""
 
+FULL = "full training"
+"""The bound from above."""
+
 SWEEPS = {
     "fine_tuning": "in silico",
     "sharpness_aware_fine_tuning": "sharpness-aware",
     "population_fine_tuning": "population start",
 }
 """Entries of ``summary.json``, and the start that each was tuned for."""
-
-SECONDS = {EACH: 0.0}
-"""How the times in a ``summary.json`` are kept, by phase."""
-
-SWEEP = {"sweep": [{"optimizer": "", "loss": "", "lr": 0.0, "accuracy": 0.0}]}
-"""How a sweep is."""
-
-COURSE = {"accuracy": [0.0], "seconds": 0.0}
-"""How a course is."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Run:
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    curves: Mapping[str, Mapping[str, Sequence[float]]]
+    curves: Mapping[str, Mapping[str, Sequence[Any]]]
     summary: Mapping[str, Any]
 
 
@@ -83,10 +72,15 @@ class Group:
         """Every method over all runs."""
         return methods([row for run in self.runs for row in run.rows])
 
-    def curves(self) -> dict[str, list[Mapping[str, Sequence[float]]]]:
+    def curves(self) -> dict[str, list[Mapping[str, Sequence[Any]]]]:
         """By phase, the curve of every run that has it."""
         phases = dict.fromkeys(phase for run in self.runs for phase in run.curves)
         return {p: [run.curves[p] for run in self.runs if p in run.curves] for p in phases}
+
+    def epochs(self) -> list[Sequence[float]]:
+        """Of each unit that was trained in full, over all runs, the accuracy after each epoch."""
+        found = [c for run in self.runs for n, c in run.curves.items() if n.startswith(FULL)]
+        return [course for curve in found for course in curve.get("accuracy", ())]
 
     def sweeps(self) -> dict[str, list[Mapping[str, Any]]]:
         """By start, what every rate of fine-tuning gave, averaged over the runs."""
@@ -120,62 +114,6 @@ def _averaged(sweeps: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str
         {"optimizer": key[0], "loss": key[1], "lr": key[2], "accuracy": sum(of) / len(of)}
         for key, of in values.items()
     ]
-
-
-def read_run(path: Path) -> Run:
-    """A finished run.
-
-    Raises:
-        FileNotFoundError: the directory holds no ``metrics.csv``.
-        ValueError: a file in it is damaged.
-    """
-    rows = read_metrics(path / "metrics.csv")
-    config, environment = read_options(Config, path)
-    curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
-    _check_summary(path / "summary.json", summary, config.adapt_steps)
-    return Run(path, config.to_json(), environment, rows, curves, summary)
-
-
-def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, Any]]:
-    """The configuration of a run and where it ran.
-
-    Raises:
-        ValueError: there is none, or one of another command.
-    """
-    stored = read_config(path)
-    try:
-        return from_plain(kind, stored["config"]), stored.get("environment", {})
-    except ValueError as error:
-        raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
-
-
-def read_curves(path: Path) -> dict[str, Any]:
-    """The learning curves of a run by phase: lists ``step`` and ``loss``, and what else there is.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    curves = read_json(path)
-    check_like(curves, {EACH: {"step": (0,), "loss": (0.0,)}}, path)
-    for phase, curve in curves.items():
-        check(
-            len(curve["step"]) == len(curve["loss"]),
-            path.name,
-            expected="of lists `step` and `loss`, equally long, for every phase",
-            got=f"something else for {phase!r} in {path}",
-            remedy=RESUMED,
-        )
-    return curves
-
-
-def _check_summary(path: Path, summary: Mapping[str, Any], steps: int) -> None:
-    like = {"courses": {EACH: COURSE}, "seconds": SECONDS, **dict.fromkeys(SWEEPS, SWEEP)}
-    # A run of an older version has fewer.
-    check_like(summary, {name: like[name] for name in like if name in summary}, path)
-    for name, course in summary.get("courses", {}).items():
-        got, length = len(course["accuracy"]), steps + 1
-        expected = f"with {length} accuracies at courses.{name}, before and after each step"
-        check(got == length, path.name, expected=expected, got=f"{got} in {path}", remedy=RESUMED)
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from metaphys.training import _outer
 from metaphys.training._config import Config
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training._flat import courses
 from metaphys.training._judge import judge
 from metaphys.training._loop import begin, selecting
 from metaphys.training._meta import begin_meta, meta_step
@@ -21,6 +22,20 @@ ANOTHER = VALIDATION_UNITS + 100
 """The unit whose controls are moved to others."""
 
 
+class Full(NamedTuple):
+    """Units that were trained on until they were flat.
+
+    Attributes:
+        params: the controls of every unit, (U, …) each.
+        labels: labelled samples that each saw.
+        calls: device calls that each took, of what was looked at too.
+    """
+
+    params: Params
+    labels: list[int]
+    calls: list[int]
+
+
 class Starts(NamedTuple):
     """What the comparison starts from.
 
@@ -28,13 +43,13 @@ class Starts(NamedTuple):
         rivals: starts by name: in silico, sharpness-aware, population start.
         another: controls that were made for another unit.
         meta: what was meta-learned.
-        full: controls of every held-out unit, (U, …) each, trained in full.
+        full: every held-out unit, trained in full.
     """
 
     rivals: dict[str, Params]
     another: Params
     meta: dict[str, Any]
-    full: Params
+    full: Full
 
 
 def held_out_units(config: Config) -> list[int]:
@@ -54,7 +69,7 @@ def learn(problem: Problem, phases: Phases) -> Starts:
     another = _in_full(problem, phases, "another unit", nominal, [ANOTHER])
     return Starts(
         {"in silico": nominal, "sharpness-aware": sharp, "population start": rival},
-        {name: value[0] for name, value in another.items()},
+        {name: value[0] for name, value in another.params.items()},
         meta,
         full,
     )
@@ -89,17 +104,15 @@ def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
     return phases.outer("meta-learning", begin_meta(problem, warm, steps), chosen, steps)
 
 
-def _in_full(
-    problem: Problem, phases: Phases, name: str, start: Params, units: list[int]
-) -> Params:
-    config, lr = problem.config, TUNED[problem.config.system].full
-    own = {n: v.expand(len(units), *v.shape).clone() for n, v in start.items()}
-    step = _outer.full_step(problem, units, config.full_steps, lr)
-    return phases.trained(name, own, step, config.full_steps)
+def _in_full(problem: Problem, phases: Phases, name: str, start: Params, units: list[int]) -> Full:
+    training = _outer.full_training(problem, start, units)
+    end, epochs = phases.flat(name, training), training.epochs
+    calls = [problem.config.layers * epochs.measured(course) for course in courses(end)]
+    return Full(end.best, [epochs.labels(course) for course in courses(end)], calls)
 
 
 def _score(problem: Problem, start: Params, learned: dict[str, Any] | None = None) -> float:
     """Validation accuracy of a start: as it is, or adapted with what was learned."""
     recipe = None if learned is None else learned_recipe(problem, learned)
-    part = problem.data.validation
-    return float(judge(problem, VALIDATION, start, part, recipe=recipe).accuracy.mean())
+    verdict = judge(problem, VALIDATION, start, problem.choosing, recipe=recipe)
+    return float(verdict.accuracy.mean())

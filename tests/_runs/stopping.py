@@ -24,15 +24,16 @@ RunDirectory.run_phase, RunDirectory._store = often, once
 """
 
 
-def killed_and_resumed(code: str, path: Path, phase: str) -> None:
-    """Run ``code``, which makes or resumes a run at ``sys.argv[1]``; it is killed in a phase.
+def killed_and_resumed(code: str, path: Path, *phases: str) -> None:
+    """Run ``code``, which makes or resumes a run at ``sys.argv[1]``; it is killed in each phase.
 
     Then it is run again to its end.
     """
     command = [sys.executable, "-W", "ignore", "-c", DYING + code, str(path)]
-    assert subprocess.run([*command, phase], timeout=120).returncode == -signal.SIGKILL
-    stored = path / "checkpoints" / f"{phase}.safetensors"
-    assert stored.exists() and not stored.with_suffix(".done").exists()
+    for phase in phases:
+        assert subprocess.run([*command, phase], timeout=120).returncode == -signal.SIGKILL
+        stored = path / "checkpoints" / f"{phase}.safetensors"
+        assert stored.exists() and not stored.with_suffix(".done").exists()
     subprocess.run(command, check=True, timeout=120)
 
 

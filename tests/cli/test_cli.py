@@ -26,7 +26,7 @@ from tests.training.runs import finished
 
 TINY = (
     "--units 1 --labels 4 --queries 4 --adapt-steps 1 --meta-units 1 --pool 2 --nominal-steps 30 "
-    "--population-steps 10 --meta-steps 10 --full-steps 5"
+    "--population-steps 10 --meta-steps 10 --full-epochs 1 --epoch-steps 5"
 ).split()
 
 

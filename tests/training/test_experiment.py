@@ -47,7 +47,8 @@ TINY = Config(
     nominal_steps=4,
     population_steps=3,
     meta_steps=3,
-    full_steps=2,
+    full_epochs=2,
+    epoch_steps=2,
     twin_steps=2,
     pool=2,
 )
@@ -270,7 +271,7 @@ run(path, resume=path.exists())
 
 def test_killed_without_warning_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     run(tmp_path / "whole")
-    killed_and_resumed(RUN, tmp_path / "killed", "meta-learning")
+    killed_and_resumed(RUN, tmp_path / "killed", "meta-learning", "full-training")
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
 

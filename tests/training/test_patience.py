@@ -26,7 +26,8 @@ FEW: dict[str, Any] = {
     "nominal_steps": 3,
     "population_steps": 3,
     "meta_steps": 3,
-    "full_steps": 3,
+    "full_epochs": 2,
+    "epoch_steps": 2,
 }
 EXPERIMENTS: dict[str, tuple[Any, Any]] = {
     "train": (TrainConfig(system="plate", layers=1, steps=4, batch=4, judged=20, looks=2), train),

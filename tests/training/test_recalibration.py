@@ -359,7 +359,7 @@ def test_the_experiment_runs_on_plates_and_is_read_again(tmp_path: Path) -> None
         tuned = [row for row in rows if row["method"].startswith(f"{name} + fine-tuning")]
         assert [(row["device_calls"], row["labels"]) for row in tuned] == [(4, 2), (8, 4)]
         assert calls[name] == 0
-    assert calls["another unit's"] == 0 and calls["full training"] == 3 * 100 * 2
+    assert calls["another unit's"] == 0 and calls["full training"] == 2 * (2 * 100 + 269) * 2
     again = RunDirectory(tmp_path / "run", config.to_json(), resume=True)
     assert recalibrate(config, again, Silent()) == rows
 

@@ -148,9 +148,12 @@ def test_times_are_beside_the_table_which_has_none(whole: Path) -> None:
 
 
 def test_a_run_killed_among_the_rivals_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
-    killed_and_resumed(KILLED, tmp_path / "parts", "judging-Gauss-Newton")
+    phases = ("judging-Gauss-Newton", "full-training-unit-20000")
+    killed_and_resumed(KILLED, tmp_path / "parts", *phases)
     assert (tmp_path / "parts" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
     assert chosen(tmp_path / "parts") == chosen(whole)
+    curves = [(path / "curves.json").read_bytes() for path in (tmp_path / "parts", whole)]
+    assert curves[0] == curves[1]
 
 
 def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(

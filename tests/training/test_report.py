@@ -128,6 +128,7 @@ def test_page_has_every_figure_and_stands_alone(tmp_path: Path) -> None:
         assert f"{100 * found.accuracy.mean:.1f}" in seen
     for part in ("32,000", "a batch or vmap of B counts B", "SGD, cross entropy, lr 0.1", "1.5 s"):
         assert part in seen
+    assert "Full training of 2 of 2 units ended before it was flat" in seen
     assert len(re.findall(r'<img src="data:image/svg\+xml;base64,', source)) == len(PICTURES)
     assert not re.search(r'(?:src|href)="(?!data:)', source)
     assert not re.search(r"url\(|@import|<script", source)
@@ -191,6 +192,11 @@ def write(name: str, content: str) -> Callable[[Path], None]:
     return damage
 
 
+def courses(value: str) -> str:
+    """A curve whose accuracies of each unit are damaged."""
+    return f'{{"p": {{"step": [1], "loss": [0.5], "accuracy": [{value}]}}}}'
+
+
 TRIAL = {"optimizer": "SGD", "loss": "squared error", "lr": 0.1}
 HEAD = "method,seed,unit,labels,device_calls,accuracy\n"
 
@@ -215,6 +221,8 @@ HEAD = "method,seed,unit,labels,device_calls,accuracy\n"
         (write("curves.json", "{"), ValueError, "curves.json"),
         (write("curves.json", "[]"), ValueError, "curves.json"),
         (write("curves.json", '{"p": {"step": [1], "loss": []}}'), ValueError, "curves.json.*'p'"),
+        (write("curves.json", courses("[]")), ValueError, r"p\.accuracy\[0\]"),
+        (write("curves.json", courses("0.5")), ValueError, r"p\.accuracy\[0\]"),
         (write("summary.json", '{"fine_tuning": {}}'), ValueError, "summary.json.*fine_tuning"),
         (
             write("summary.json", json.dumps({"fine_tuning": {"sweep": [TRIAL]}})),

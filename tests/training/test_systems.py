@@ -35,7 +35,7 @@ from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._loop import begin
 from metaphys.training._meta import begin_meta, learned_rule, measured_rows, meta_step
-from metaphys.training._outer import full_step, population_step
+from metaphys.training._outer import full_training, population_step
 
 SMALL = Config(
     system="circuit",
@@ -47,7 +47,8 @@ SMALL = Config(
     nominal_steps=2,
     population_steps=2,
     meta_steps=2,
-    full_steps=2,
+    full_epochs=2,
+    epoch_steps=1,
     twin_steps=2,
     classical_units=1,
     judged=20,
@@ -88,17 +89,12 @@ def test_a_unit_is_the_same_alone_and_in_a_fleet(system: str) -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_phase_lowers_nothing_to_nan_and_calls_what_it_says(system: str) -> None:
     problem = build(small(**SYSTEMS[system], learn=EVERYTHING))
-    steps = (
-        (population_step(problem, "test", 3, 0.01), problem.initial),
-        (
-            full_step(problem, [20_000], 3, 0.01),
-            {n: v.unsqueeze(0) for n, v in problem.initial.items()},
-        ),
-    )
-    for step, start in steps:
-        loop = step(begin(start, 3), 0)
-        assert all(value.isfinite().all() for value in loop.learned.values())
-        assert any(not loop.learned[name].equal(start[name]) for name in start)
+    full = full_training(problem, problem.initial, [20_000])
+    population = population_step(problem, "test", 3, 0.01)
+    for step, begun in ((population, begin(problem.initial, 3)), (full.step, full.begun)):
+        learned, start = step(begun, 0).learned, begun.learned
+        assert all(value.isfinite().all() for value in learned.values())
+        assert any(not learned[name].equal(start[name]) for name in start)
     first = begin_meta(problem, problem.initial, 3)
     assert set(first.learned) == {"start", "rates", "twin", "samples"}
     assert "1.weight" in first.learned["start"]

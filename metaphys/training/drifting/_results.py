@@ -11,7 +11,7 @@ from metaphys._errors import check
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
-from metaphys.training._results import read_options
+from metaphys.training._reading import read_options
 from metaphys.training.drifting._config import DriftConfig
 from metaphys.training.drifting._courses import ROW, Course, courses
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from metaphys.data import Dataset, Split
 from metaphys.nn import Measured, run_on
 from metaphys.physics import Device, Spread, System
+from metaphys.training._data import looked_at
 from metaphys.training._draws import Params
 from metaphys.training._kinds import KINDS, scaled
 from metaphys.training._options import alike
@@ -75,7 +76,7 @@ class Setting:
     @property
     def choosing(self) -> Split:
         """What choices are made on: validation samples, or those of training."""
-        return self.data.validation if len(self.data.validation) else self.data.train
+        return looked_at(self.data)
 
 
 def build(config: DriftConfig) -> Setting:

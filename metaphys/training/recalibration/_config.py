@@ -113,8 +113,12 @@ class RecalibrationConfig(Patience):
     full_units: int = 5
     """Held-out units, the first ones, that are also trained on with no budget; 0 for none."""
 
-    full_steps: int = 2000
-    """Steps of that, by the exact gradient of the simulated unit, which no experiment has."""
+    full_epochs: int = 50
+    """Epochs of that, at most, by the exact gradient of the simulated unit, as no experiment can.
+    It ends once the accuracy on validation samples, measured on the unit, was flat for five."""
+
+    epoch_steps: int | None = None
+    """Steps of an epoch of it; ``None`` for a pass over the training samples, 100 at least."""
 
     def __post_init__(self) -> None:
         self.check_patience()
@@ -133,14 +137,14 @@ class RecalibrationConfig(Patience):
             "judged",
             "fine_steps",
             "tuning_units",
-            "full_steps",
+            "full_epochs",
         ):
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
         for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread", "full_units"):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
         for name in ("spread", "amplitude"):
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
-        for name in ("start_lr", "twin_lr", "pool"):
+        for name in ("start_lr", "twin_lr", "pool", "epoch_steps"):
             value = getattr(self, name)
             check(value is None or value > 0, name, expected="> 0, or None", got=value)
         limit = self.coupling_limit
@@ -184,7 +188,8 @@ class RecalibrationConfig(Patience):
     def quick(self) -> RecalibrationConfig:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
         few = {"start_steps": 10, "twin_steps": 3, "prior_units": 1, "prior_rounds": 1}
-        few |= {"prior_calls": 8, "tuning_units": 1, "full_steps": 3}
+        few |= {"prior_calls": 8, "tuning_units": 1, "full_epochs": 2}
+        few |= {"epoch_steps": 2}
         few |= {"judged": min(self.judged, 50), "full_units": min(self.full_units, 1)}
         scale = min(1.0, QUICK_CALLS / self.budgets[-1])
         scaled = {max(self.layers, round(scale * budget)) for budget in self.budgets}

@@ -10,12 +10,14 @@ import torch
 from metaphys._runs import MEASUREMENTS, METRICS, Progress, RunDirectory
 from metaphys.training._data import some
 from metaphys.training._draws import TEST_UNITS, Params
+from metaphys.training._flat import courses
 from metaphys.training._judge import linear_accuracy
 from metaphys.training._phases import Phases
 from metaphys.training.recalibration import _learning as learning
 from metaphys.training.recalibration._attempts import Attempt, Attempts, judging, nothing, rows
 from metaphys.training.recalibration._build import build
 from metaphys.training.recalibration._config import RecalibrationConfig
+from metaphys.training.recalibration._full import full_training
 from metaphys.training.recalibration._methods import (
     classical,
     recalibrated,
@@ -109,16 +111,19 @@ class Experiment:
 
     def fully(self, start: Params) -> None:
         """Training without a budget, on the first units."""
-        most, setting = min(self.config.full_units, self.config.units), self.setting
-        own = {u: learning.full(setting, self.phase, start, u) for u in self.units[:most]}
-        samples, spent = self.config.full_steps * self.config.batch, self.phase.seconds
+        most, layers = min(self.config.full_units, self.config.units), len(self.setting.nominal)
 
-        def attempts(unit: int) -> list[Attempt]:
-            seconds = spent[f"full training, unit {unit}"]
-            return [Attempt(own[unit], samples, samples * len(setting.nominal), seconds)]
+        def trained(unit: int) -> Attempt:
+            training, name = full_training(self.setting, start, unit), f"{FULL}, unit {unit}"
+            end, epochs = self.phase.flat(name, training), training.epochs
+            (course,) = courses(end)
+            calls, seconds = layers * epochs.measured(course), self.phase.seconds[name]
+            return Attempt(end.best, epochs.labels(course), calls, seconds)
+
+        own = {unit: [trained(unit)] for unit in self.units[:most]}
 
         if most:
-            self.judge(FULL, attempts, most=most)
+            self.judge(FULL, own.__getitem__, most=most)
 
     def linear(self) -> None:
         """Logistic regression on the same inputs, which sees no unit."""

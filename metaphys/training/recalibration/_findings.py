@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metaphys.training._findings import QUICK, linear, percent, untuned, verdict
+from metaphys.training._findings import QUICK, linear, not_flat, percent, untuned, verdict
 from metaphys.training._statistics import Method, difference
 from metaphys.training.recalibration._names import (
     FULL,
@@ -26,6 +26,7 @@ def headline(
     *,
     quick: bool,
     sweeps: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    courses: Sequence[Sequence[float]] = (),
 ) -> list[str]:
     """The findings of a run, the most important first.
 
@@ -34,6 +35,7 @@ def headline(
         budgets: device calls, ascending.
         quick: whether the run was so short that no comparison means anything.
         sweeps: what every rate of fine-tuning gave, to doubt the rivals' tuning.
+        courses: of each unit that was trained in full, the accuracy after each epoch.
     """
     own = under(OURS, budgets)[-1]
     if own not in methods:
@@ -48,6 +50,7 @@ def headline(
         *_gap(methods, own),
         *linear(methods, own),
         *untuned(sweeps or {}),
+        *not_flat(courses),
     ]
 
 

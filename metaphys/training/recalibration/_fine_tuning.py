@@ -9,17 +9,14 @@ from typing import NamedTuple
 import torch
 
 import metaphys
-from metaphys.data import Split
 from metaphys.physics import Device, PhysicsAware
 from metaphys.training._adaptation import cross_entropy
-from metaphys.training._data import some
+from metaphys.training._data import choosing
 from metaphys.training._draws import Params
 from metaphys.training._kinds import within
+from metaphys.training._tuned import TUNED
 from metaphys.training.recalibration._attempts import Attempt
 from metaphys.training.recalibration._setting import Setting
-
-LOOKED_AT = 500
-"""Samples that a rate is chosen on, at most."""
 
 RULES = {"SGD": metaphys.sgd, "Adam": metaphys.adam}
 
@@ -76,8 +73,8 @@ def calls_of(devices: Sequence[Device]) -> int:
 
 def score(setting: Setting, start: Params, units: Sequence[int], budget: int, kind: Kind) -> float:
     """Mean accuracy of fine-tuning on units, and on samples, that judge nobody."""
-    data, most = setting.data, min(LOOKED_AT, setting.config.judged)
-    part: Split = some(data.validation if len(data.validation) else data.train, most)
+    config = setting.config
+    part = choosing(setting.data, min(TUNED[config.system].chosen_on, config.judged))
     found = []
     for unit in units:
         tuned = fine_tuned(setting, start, setting.devices(unit), unit, budget, kind)

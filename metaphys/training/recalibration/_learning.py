@@ -93,15 +93,6 @@ def of_another(setting: Setting, phase: Phases, prior: Prior, start: Params) -> 
     return phase("another unit", start, step, 1)
 
 
-def full(setting: Setting, phase: Phases, start: Params, unit: int) -> Params:
-    """Training by the exact gradient of a unit's own physics, which no experiment has."""
-    config, own = setting.config, setting.simulated(unit)
-    begun = start if setting.correct is None else setting.correct(start, own)
-    steps, key = config.full_steps, (config.seed, unit, "full")
-    step = training_step(setting, always(own), steps=steps, lr=config.rate, key=key)
-    return phase.trained(f"full training, unit {unit}", begun, step, steps)
-
-
 class Chosen(NamedTuple):
     """How fine-tuning from a start was tuned.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from metaphys.training._results import FULL as FULL
+
 IN_SILICO, POPULATION, ANOTHER = "in silico", "population start", "another unit's"
 START, OURS = "start alone", "recalibrated"
-FULL, LINEAR = "full training", "linear classifier"
+LINEAR = "linear classifier"
 GAUSS_NEWTON = "Gauss-Newton"
 
 

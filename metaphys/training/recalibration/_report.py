@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaphys._runs._page import drawn, write_sections
-from metaphys.training._results import Group, Run, groups
+from metaphys.training._report import EPOCHS
+from metaphys.training._results import FULL, Group, Run, groups
 from metaphys.training._statistics import Method
 from metaphys.training._tables import COSTS, difference_rows, method_row, shared
 from metaphys.training.recalibration._findings import headline
@@ -32,6 +33,7 @@ PICTURES = {
     "unit are left out.",
     "learning": "Loss of training each start: single steps thin, their running mean strong. "
     "The axis of the loss is logarithmic.",
+    "epochs": EPOCHS,
     "sweep": "How fine-tuning was tuned under the largest budget: mean accuracy on validation "
     "units for every rate tried. The ringed one was used.",
 }
@@ -65,12 +67,13 @@ def write_report(runs: Sequence[str | Path], output: str | Path | None = None) -
 def _section(group: Group, folder: Path, prefix: str) -> dict[str, Any]:
     """All that the template shows of one group of runs."""
     methods, compared = group.methods(), Compared(group)
-    times, sweeps, config = compared.times(), compared.sweeps(), compared.config
+    times, config = compared.times(), compared.config
+    told: Any = {"sweeps": compared.sweeps(), "courses": group.epochs()}
     return {
         **shared(group, compared.own),
         "quick": config.short,
         "data": config.dataset,
-        "findings": headline(methods, compared.budgets, quick=config.short, sweeps=sweeps),
+        "findings": headline(methods, compared.budgets, quick=config.short, **told),
         "methods": [_row(method, compared.own, times) for method in methods.values()],
         "costs": {**COSTS, "seconds": "s"},
         "differences": difference_rows(methods, compared.own, quick=config.short),
@@ -96,6 +99,7 @@ def _draw(
     compared: Compared, methods: Mapping[str, Method], folder: Path, prefix: str
 ) -> list[tuple[str, str]]:
     """Every picture that there are numbers for."""
+    from metaphys.training import _epoch_picture
     from metaphys.training import _pictures as shared
     from metaphys.training.recalibration import _pictures
 
@@ -105,7 +109,7 @@ def _draw(
         for name, method in methods.items()
         if name.endswith(last) or family(name) == name
     }
-    curves = compared.starts()
+    curves, epochs = compared.starts(), compared.group.epochs()
     under = f" under {compared.budgets[-1]} calls"
     sweeps = {
         name.removesuffix(under): trials
@@ -119,6 +123,8 @@ def _draw(
     }
     if curves:
         figures["learning"] = lambda: shared.learning(curves)
+    if epochs:
+        figures["epochs"] = lambda: _epoch_picture.epochs(epochs, FULL)
     if sweeps:
         figures["sweep"] = lambda: shared.sweep(sweeps)
     return drawn(PICTURES, figures, folder, prefix)

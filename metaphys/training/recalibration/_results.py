@@ -13,14 +13,8 @@ from metaphys._runs import read_metrics
 from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._options import from_plain
-from metaphys.training._results import (
-    SECONDS,
-    SWEEP,
-    Group,
-    Run,
-    read_curves,
-    read_options,
-)
+from metaphys.training._reading import SECONDS, SWEEP, read_options, read_phases
+from metaphys.training._results import Group, Run
 from metaphys.training._statistics import Method
 from metaphys.training.recalibration._config import RecalibrationConfig
 from metaphys.training.recalibration._names import FULL, OURS, under
@@ -41,7 +35,7 @@ def read_recalibration(path: Path) -> Run:
     """
     rows = read_metrics(path / "metrics.csv")
     config, environment = read_options(RecalibrationConfig, path)
-    curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
+    curves, summary = read_phases(path / "curves.json"), read_json(path / "summary.json")
     own = under(OURS, config.budgets)[-1]
     check(
         any(row["method"] == own for row in rows),

@@ -82,6 +82,23 @@ def answering(unknowns: Unknowns, z: Tensor, centre: Tensor) -> System:
     )
 
 
+def loss_and_grads(
+    setting: Setting,
+    at: Params,
+    unit: Unit,
+    samples: tuple[Tensor, Tensor],
+    correction: Correction | None = None,
+) -> tuple[Tensor, Params]:
+    """The loss on a model of a unit, after a correction if there is one, and its gradient."""
+    inputs, targets = samples
+    params = {name: value.detach().requires_grad_() for name, value in at.items()}
+    corrected = params if correction is None else correction(params, unit)
+    loss = cross_entropy(setting.logits(corrected, inputs, unit), targets)
+    check_finite(loss.detach())
+    found = torch.autograd.grad(loss, list(params.values()))
+    return loss, dict(zip(params, found, strict=True))
+
+
 def training_step(
     setting: Setting,
     units: Units,
@@ -99,14 +116,9 @@ def training_step(
     """
 
     def step(loop: Loop, index: int) -> Loop:
-        inputs, targets = setting.batch(*key, index)
-        unit = units(index)
-        params = {n: value.detach().requires_grad_() for n, value in loop.learned.items()}
-        corrected = params if correction is None else correction(params, unit)
-        loss = cross_entropy(setting.logits(corrected, inputs, unit), targets)
-        check_finite(loss.detach())
-        found = torch.autograd.grad(loss, list(params.values()))
-        loop = descend(loop, index, steps, loss, dict(zip(params, found)), lr)
+        samples, unit = setting.batch(*key, index), units(index)
+        loss, grads = loss_and_grads(setting, loop.learned, unit, samples, correction)
+        loop = descend(loop, index, steps, loss, grads, lr)
         return loop._replace(learned={n: within(n, value) for n, value in loop.learned.items()})
 
     return step

@@ -11,7 +11,7 @@ from metaphys._errors import check
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import RESUMED, Maybe, check_like
 from metaphys._runs._stored import read_json
-from metaphys.training._results import SECONDS, read_curves, read_options
+from metaphys.training._reading import SECONDS, read_curves, read_options
 from metaphys.training.unit._config import TrainConfig
 
 LAYER = {"drive": [0.0], "device": [0.0], "twin": [0.0], "error": 0.0}

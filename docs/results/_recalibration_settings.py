@@ -10,8 +10,7 @@ import torch
 from _amplified import AmplifiedSpread
 from _rows import scaled as to_range
 
-from metaphys.data import Split, vowels
-from metaphys.data._splits import stratified
+from metaphys.data import vowels
 from metaphys.nn import functional
 from metaphys.physics import SHG, CircuitSpread, MismatchUnknowns, Population, ThinSHG
 from metaphys.training._draws import Params
@@ -71,9 +70,6 @@ EXPERIMENTS = {
 }
 """Spreads, steps and rates were chosen on validation units, seeds 10,000 to 20,000."""
 
-HELD = 0.2
-"""Of training vowels: what full training looks at, since they come without any for validation."""
-
 TRAINING_UNITS = 256
 """That a population start is trained over, where a unit's physics is no dearer than its twin's."""
 
@@ -95,19 +91,6 @@ What it is like is learned from the readouts of training units, with the rest of
 
 BEGUN = {"shg": "population start"}
 """Where ours and full training begin, if not at the in-silico start."""
-
-
-def looked_at(setting: Setting) -> Setting:
-    """The same where full training has samples to look at.
-
-    Of vowels these are a fifth of the training set, each class alike; it is trained on the rest.
-    """
-    data = setting.data
-    if len(data.validation):
-        return setting
-    parts = stratified(data.train.targets, (HELD,), seed=0)
-    held, rest = (Split(data.train.inputs[part], data.train.targets[part]) for part in parts)
-    return replace(setting, data=replace(data, validation=held, train=rest))
 
 
 def build_setting(config: RecalibrationConfig) -> Setting:

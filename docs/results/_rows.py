@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from metaphys._runs import half_interval
 from metaphys._runs._environment import revision
-from metaphys.data import Split
+from metaphys.data import Dataset, Split
+from metaphys.data._splits import stratified
 
 HERE = Path(__file__).parent
 
@@ -87,6 +89,21 @@ def scaled(train: Split, test: Split, low: float, high: float) -> tuple[Split, S
         return Split(low + (high - low) * unit, part.targets)
 
     return each(train), each(test)
+
+
+HELD = 0.2
+
+
+def with_validation(data: Dataset) -> Dataset:
+    """The same with samples to look at while a unit is trained on.
+
+    Vowels come without any; of them these are a fifth of the training set, each class alike.
+    """
+    if len(data.validation):
+        return data
+    parts = stratified(data.train.targets, (HELD,), seed=0)
+    held, rest = (Split(data.train.inputs[part], data.train.targets[part]) for part in parts)
+    return replace(data, validation=held, train=rest)
 
 
 class Row:

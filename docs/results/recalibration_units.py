@@ -23,10 +23,9 @@ from _recalibration_settings import (
     EXPERIMENTS,
     TRAINING_UNITS,
     build_setting,
-    looked_at,
     richer,
 )
-from _rows import linear
+from _rows import linear, with_validation
 
 import metaphys
 from metaphys._runs import RunDirectory, load_tree, save_tree
@@ -245,7 +244,8 @@ class Experiment:
         method = "full training"
         if self.has(method, 0, unit):
             return
-        training = full_training(looked_at(self.setting), self.start(self.begun, 0), unit)
+        setting = dataclasses.replace(self.setting, data=with_validation(self.setting.data))
+        training = full_training(setting, self.start(self.begun, 0), unit)
         begun, step, epochs = training
         run = RunDirectory(self.folder / "full", {"limit": epochs.limit}, resume=True)
         end = run.run_phase(f"unit-{unit}", begun, step, training.limit, until=ended)

@@ -19,12 +19,14 @@ from typing import Any
 import torch
 import tyro
 from _book import Book
-from _rows import accuracy, fit, linear, scaled
+from _rows import fit, linear, scaled, with_validation
 from _vowels import counted
 from spice_vowels import EXPERIMENT, LAYERS, SPREAD, TWIN, circuits, in_ngspice, network
-from spice_vowels_adapted_table import store
+from spice_vowels_adapted_table import FULL, store
+from torch import Tensor
 
 import metaphys
+from metaphys._runs import RunDirectory
 from metaphys.data import Dataset, vowels
 from metaphys.nn import FeatureNetwork, functional, run_on
 from metaphys.physics import (
@@ -36,7 +38,9 @@ from metaphys.physics import (
     WithNoise,
 )
 from metaphys.training._adaptation import adapt, cross_entropy
-from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
+from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator, seed_of
+from metaphys.training._epochs import Epochs
+from metaphys.training._flat import UntilFlat, courses, ended, until_flat
 from metaphys.training.recalibration import (
     Measurement,
     Prior,
@@ -50,6 +54,7 @@ from metaphys.training.recalibration import (
     learn_start,
     on_twin,
 )
+from metaphys.training.recalibration._start import loss_and_grads
 
 SPLITS, UNITS = 2, 8
 BUDGET = 6
@@ -68,6 +73,8 @@ CONFIG = RecalibrationConfig(
     prior_units=2,
     prior_calls=4,
 )
+FULL_EPOCHS, EPOCH_STEPS, FULL_LR = 40, 20, EXPERIMENT.lr_on_unit
+"""Of full training: epochs at most, steps of 50 vowels in each, and its first rate."""
 FINE_STEPS = 5
 FINE_LABELS = 16
 """Five steps on them are 240 calls."""
@@ -144,11 +151,17 @@ class Case:
 
     # A unit ---------------------------------------------------------------------------------
 
+    def bare(self, unit: int, spice: bool) -> list[Device]:
+        """A unit's layers without noise."""
+        make = in_ngspice if spice else SimulatedDevice
+        return [make(each) for each in circuits(unit - TEST_UNITS)]
+
     def devices(self, unit: int, spice: bool = True) -> list[Device]:
         """A unit's layers with noise, its streams at their beginning."""
-        bare = circuits(unit - TEST_UNITS)
-        found = [in_ngspice(each) if spice else SimulatedDevice(each) for each in bare]
-        return [WithNoise(d, self.sigma, seed=100 * self.split + n) for n, d in enumerate(found)]
+        seed = 100 * self.split
+        return [
+            WithNoise(d, self.sigma, seed=seed + n) for n, d in enumerate(self.bare(unit, spice))
+        ]
 
     def measured(self, unit: int, spice: bool = True) -> list[Measurement]:
         """Random drives of each layer, of which none is taken yet."""
@@ -200,20 +213,25 @@ class Case:
             )
         return sum(d.calls for d in devices), {n: v.detach() for n, v in found.items()}
 
-    def full(self, unit: int) -> tuple[int, float]:
-        """Physics-aware training as ``spice_vowels.py`` has it: calls and accuracy."""
-        net, devices = network(TWIN, self.seed), self.devices(unit)
-        net.load_state_dict(self.start, strict=False)
-        with run_on(net, *(PhysicsAware(d, TWIN) for d in devices)):
-            fit(
-                net,
-                self.data.train,
-                steps=EXPERIMENT.steps_on_unit,
-                lr=EXPERIMENT.lr_on_unit,
-                **self.given,
-            )
-            calls = sum(d.calls for d in devices)
-            return calls, accuracy(net, self.data.test)
+    def full(self, unit: int, spice: bool = True) -> UntilFlat:
+        """Physics-aware training with the nominal circuit as the twin, until it is flat."""
+        bare = self.bare(unit, spice)
+        epochs = Epochs(with_validation(self.data), EXPERIMENT.batch, FULL_EPOCHS, EPOCH_STEPS)
+
+        def noisy(*key: object) -> list[Device]:
+            seeds = [seed_of(self.split, unit, n, *key) for n in range(LAYERS)]
+            return [WithNoise(d, self.sigma, seed=s) for d, s in zip(bare, seeds, strict=True)]
+
+        def gradient(params: Params, index: int) -> tuple[Tensor, Params]:
+            moved = tuple(PhysicsAware(device, TWIN) for device in noisy(index))
+            samples = epochs.samples(index, self.split, unit)
+            return loss_and_grads(self.setting, params, moved, samples)
+
+        def look(params: Params) -> Tensor:
+            reached = self.setting.accuracy(params, noisy("look"), epochs.looked_at)
+            return torch.tensor(reached, dtype=torch.float64)
+
+        return until_flat(self.start, gradient, look, epochs, lr=FULL_LR)
 
 
 def rules() -> dict[str, Any]:
@@ -251,7 +269,19 @@ class Experiment:
         seed = unit - TEST_UNITS
         return Case(self.root, self.runs, seed, UNITS * number + seed)
 
-    def add(self, case: Case, method: str, unit: int, calls: int, value: float) -> None:
+    def full(self, case: Case, unit: int) -> tuple[int, Params, list[float]]:
+        """Calls taken, what was best, and the accuracy after each epoch; stored as it goes on."""
+        training = case.full(unit)
+        begun, step, epochs = training
+        run = RunDirectory(self.runs / "full", {"limit": epochs.limit}, resume=True)
+        name = f"unit-{unit}-split-{case.split}"
+        end = run.run_phase(name, begun, step, training.limit, until=ended)
+        (course,) = courses(end)
+        return LAYERS * epochs.measured(course), end.best, course
+
+    def add(
+        self, case: Case, method: str, unit: int, calls: int, value: float, **more: Any
+    ) -> None:
         """Store what a method reached."""
         self.book.add(
             method=method,
@@ -259,6 +289,7 @@ class Experiment:
             split=case.split,
             calls=calls,
             accuracy=round(value, 6),
+            **more,
         )
 
     def missing(self, case: Case, method: str, unit: int) -> bool:
@@ -270,7 +301,6 @@ class Experiment:
         bare: dict[str, Callable[[], tuple[int, float]]] = {
             "linear classifier": lambda: (0, linear(case.data.train, case.data.test)),
             "in silico, not moved": lambda: (0, case.in_silico()),
-            "full training": lambda: case.full(unit),
         }
         adapting: dict[str, Callable[[], tuple[int, Params]]] = {
             "recalibrated": lambda: case.recalibrated(unit),
@@ -284,6 +314,9 @@ class Experiment:
         for method, judge in bare.items():
             if self.missing(case, method, unit):
                 self.add(case, method, unit, *judge())
+        if self.missing(case, FULL, unit):
+            calls, params, course = self.full(case, unit)
+            self.add(case, FULL, unit, calls, case.judged(params, unit), epochs=course)
         for method, make in adapting.items():
             if self.missing(case, method, unit):
                 calls, params = make()

@@ -21,6 +21,7 @@ from _book import Book
 from _recalibration_settings import (
     BEGUN,
     EXPERIMENTS,
+    FULL_LR,
     TRAINING_UNITS,
     build_setting,
     richer,
@@ -245,7 +246,8 @@ class Experiment:
         if self.has(method, 0, unit):
             return
         setting = dataclasses.replace(self.setting, data=with_validation(self.setting.data))
-        training = full_training(setting, self.start(self.begun, 0), unit)
+        lr = FULL_LR.get(self.config.system)
+        training = full_training(setting, self.start(self.begun, 0), unit, lr=lr)
         begun, step, epochs = training
         run = RunDirectory(self.folder / "full", {"limit": epochs.limit}, resume=True)
         end = run.run_phase(f"unit-{unit}", begun, step, training.limit, until=ended)

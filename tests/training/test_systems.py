@@ -91,8 +91,12 @@ def test_every_phase_lowers_nothing_to_nan_and_calls_what_it_says(system: str) -
     problem = build(small(**SYSTEMS[system], learn=EVERYTHING))
     full = full_training(problem, problem.initial, [20_000])
     population = population_step(problem, "test", 3, 0.01)
-    for step, begun in ((population, begin(problem.initial, 3)), (full.step, full.begun)):
-        learned, start = step(begun, 0).learned, begun.learned
+    begun = begin(problem.initial, 3)
+    pairs = (
+        (population(begun, 0).learned, begun.learned),
+        (full.step(full.begun, 0).learned, full.begun.learned),
+    )
+    for learned, start in pairs:
         assert all(value.isfinite().all() for value in learned.values())
         assert any(not learned[name].equal(start[name]) for name in start)
     first = begin_meta(problem, problem.initial, 3)

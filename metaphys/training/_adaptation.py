@@ -59,6 +59,7 @@ def adapt(
     loss: Loss,
     scores: Any = None,
     adjoint: Adjoint = Full(),  # noqa: B008 (frozen)
+    trajectory: bool = False,
 ) -> Params:
     """Parameters after ``steps`` gradient steps on one batch; differentiable in everything.
 
@@ -76,6 +77,7 @@ def adapt(
         loss: what to minimise.
         scores: of the mismatch of the twins that gradients go through, by layer.
         adjoint: how the steps are differentiated, as in :func:`metaphys.unroll`.
+        trajectory: give the parameters after each step instead, (steps, …) each.
 
     Raises:
         TypeError: ``apply`` or ``loss`` cannot be called, or ``rule`` or ``adjoint`` is none.
@@ -100,4 +102,6 @@ def adapt(
         return loss(apply(current, *given), targets)
 
     meta = (inputs, targets, scores)
-    return unroll(objective, rule, params, steps=steps, meta=meta, adjoint=adjoint).params
+    given: Any = {"steps": steps, "meta": meta, "adjoint": adjoint, "trajectory": trajectory}
+    end = unroll(objective, rule, params, **given)
+    return end.trajectory if trajectory else end.params

@@ -11,6 +11,7 @@ from metaphys._errors import check
 CHOICES = {
     "system": ("oscillators", "plate", "circuit", "shg"),
     "device": ("simulated", "spice"),
+    "learned_on": ("simulated", "device"),
     "data": ("digits", "mnist", "vowels"),
     "adjoint": ("full", "checkpoint", "mixed", "truncated", "one-step"),
 }

@@ -54,12 +54,14 @@ def classical_step(
 
     def step(accuracy: Tensor, index: int) -> Tensor:
         seed = units[index]
-        fleet = problem.fleet([seed], problem.config.seed, "fitted twin", "test")
-        layers = setting.measurements(seed, budget)
+        key = (problem.config.seed, "fitted twin")
+        fleet = problem.fleet([seed], *key, "test")
+        devices = None if fleet.batched else problem.fleet([seed], *key, "fit").groups[0]
+        layers = setting.measurements(seed, budget, devices)
         known = _fitted(guesses, layers, budget // len(layers))
         found = on_twin(setting, start, known, (problem.config.seed, seed))
         own = {name: value.unsqueeze(0) for name, value in found.items()}
-        reached = measured(problem, fleet, own, problem.data.test)
+        reached = measured(fleet, own, problem.data.test)
         return torch.cat([accuracy[:index], reached, accuracy[index + 1 :]])
 
     return step

@@ -24,8 +24,12 @@ class Config(Patience):
     """The physical system of the layers."""
 
     device: Literal["simulated", "spice"] = "simulated"
-    """What units are: simulated, a meta-batch of them at once, or circuits in ngspice (which must
-    be installed), one after the other."""
+    """What held-out units are: simulated, all of them at once, or circuits in ngspice (which must
+    be installed), one after the other, in as many processes as there are CPU cores."""
+
+    learned_on: Literal["simulated", "device"] = "simulated"
+    """The units of meta-training and of choosing rates: simulated ones, or such as the held-out
+    ones are. A step of meta-learning measures 1,200 samples: in ngspice, ten seconds a layer."""
 
     data: Literal["digits", "mnist", "vowels"] = "digits"
     """The data set. ``digits`` comes with scikit-learn; the others need ``data_root``."""
@@ -152,6 +156,7 @@ class Config(Patience):
             "twin_steps": 5,
         }
         small = {"units": 2, "labels": 10, "adapt_steps": 2, "queries": 10, "classical_units": 1}
+        small |= {"judged": 100}
         small = {name: min(getattr(self, name), most) for name, most in small.items()}
         return dataclasses.replace(self, **small, **few)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
-from metaphys._runs import Progress, RunDirectory
+from metaphys._runs import MEASUREMENTS, Progress, RunDirectory
 from metaphys.training._classical import classical_setting, classical_step
 from metaphys.training._config import Config
 from metaphys.training._data import some
@@ -44,25 +46,32 @@ class Comparison:
         rivals = self.starts.rivals
         with self.phases.shown("tuning the rivals", len(rivals)) as advance:
             for done, (name, start) in enumerate(rivals.items(), 1):
-                recipes[name], tried = sweep(self.problem, start, VALIDATION, grid)
+                recipes[name], tried = sweep(self.problem.learning, start, VALIDATION, grid)
                 sweeps[name] = {"chosen": recipes[name].name, "sweep": tried}
                 advance(done)
         return recipes, sweeps
 
     def verdicts(self, recipes: Mapping[str, Recipe]) -> dict[str, Verdict]:
         """What every method reached."""
-        starts, learned = self.starts, self.starts.meta
-        found = {"another unit's": self._judged(starts.another)}
-        for name, start in starts.rivals.items():
-            found[name] = self._judged(start)
-            found[f"{name} + fine-tuning"] = self._adapted(
-                f"{name} + fine-tuning", start, recipes[name]
-            )
-        found[CLASSICAL] = self._classical()
-        found["meta-learned start, not adapted"] = self._judged(learned["start"])
-        recipe = learned_recipe(self.problem, learned)
-        found["meta-learned"] = self._adapted("meta-learned", learned["start"], recipe)
-        found[FULL] = self._judged(starts.full.params, own=True)
+        starts, start = self.starts, self.starts.meta["start"]
+        classical = self._classical()
+        ways: dict[str, Callable[[], Verdict]] = {
+            "another unit's": partial(self._judged, starts.another)
+        }
+        for name, rival in starts.rivals.items():
+            tuned = f"{name} + fine-tuning"
+            ways[name] = partial(self._judged, rival)
+            ways[tuned] = partial(self._adapted, tuned, rival, recipes[name])
+        recipe = learned_recipe(self.problem, starts.meta)
+        ways[CLASSICAL] = lambda: classical
+        ways["meta-learned start, not adapted"] = partial(self._judged, start)
+        ways["meta-learned"] = partial(self._adapted, "meta-learned", start, recipe)
+        ways[FULL] = partial(self._judged, starts.full.params, own=True)
+        found: dict[str, Verdict] = {}
+        with self.phases.shown("judging", len(ways)) as advance:
+            for name, judged in ways.items():
+                found[name] = judged()
+                advance(len(found))
         return found
 
     def _judged(self, start: Any, own: bool = False) -> Verdict:
@@ -70,15 +79,10 @@ class Comparison:
 
     def _adapted(self, name: str, start: Any, recipe: Recipe) -> Verdict:
         """After all steps; on fewer test samples, after each of them."""
-        problem = self.problem
-        given: Any = {"recipe": recipe}
-        verdict = judge(problem, self.units, start, problem.data.test, **given)
-        few = some(problem.data.test, TUNED[problem.config.system].chosen_on)
-        course = [float(judge(problem, self.units, start, few).accuracy.mean())]
-        for steps in range(1, problem.config.adapt_steps + 1):
-            reached = judge(problem, self.units, start, few, steps=steps, **given)
-            course.append(float(reached.accuracy.mean()))
-        self.courses[name] = {"accuracy": course, "seconds": verdict.seconds}
+        problem, test = self.problem, self.problem.data.test
+        few = some(test, TUNED[problem.config.system].chosen_on)
+        verdict = judge(problem, self.units, start, test, recipe=recipe, looked=few)
+        self.courses[name] = {"accuracy": verdict.course, "seconds": verdict.seconds}
         return verdict
 
     def _classical(self) -> Verdict:
@@ -148,7 +152,10 @@ def meta_train(
         FileNotFoundError: `root` ...
     """
     torch.set_num_threads(config.threads)
-    problem, phases = build(config), Phases(run, progress)
+    # What our own simulation answers costs no more than reading it back.
+    archive = None if config.device == "simulated" else run.path / MEASUREMENTS
+    problem = dataclasses.replace(build(config), archive=archive)
+    phases = Phases(run, progress)
     starts = learn(problem, phases)
     save_model(run.path / "model.safetensors", config, starts.meta)
     comparison = Comparison(problem, phases, starts)

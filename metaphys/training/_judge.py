@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,12 +50,14 @@ class Verdict:
         device_calls: what adapting one unit cost, counted by the devices.
         params: the adapted parameters, (U, …) each.
         seconds: that adapting took, a unit's share of what was done for all at once.
+        course: where it was asked for, the mean accuracy after 0, 1, … steps.
     """
 
     accuracy: Tensor
     device_calls: int
     params: Params
     seconds: float = 0.0
+    course: tuple[float, ...] = ()
 
 
 @torch.no_grad()
@@ -69,7 +70,7 @@ def judge(
     recipe: Recipe | None = None,
     own: bool = False,
     draw: int = 0,
-    steps: int | None = None,
+    looked: Split | None = None,
 ) -> Verdict:
     """Adapt ``start`` to every unit by ``recipe`` and measure the accuracy on ``test``.
 
@@ -84,23 +85,26 @@ def judge(
         recipe: how to adapt; ``None`` does not.
         own: see ``start``.
         draw: another draw of samples for another number.
-        steps: of adapting; those of the configuration by default.
+        looked: what the course of adapting is measured on; ``None`` for no course.
     """
-    config, count = problem.config, len(units)
+    count, course = len(units), ()
     if not own:
         start = {name: value.expand(count, *value.shape) for name, value in start.items()}
-    key = (config.seed, "judge", draw)
-    calls, began = 0, time.perf_counter()
+    key = (problem.config.seed, "judge", draw)
+    calls, began, path = 0, time.perf_counter(), [start]
     if recipe is not None:
-        if steps is not None:
-            config = dataclasses.replace(config, adapt_steps=steps)
         fleet = problem.fleet(units, *key, "adapt")
         samples = support(problem, units, recipe, *key)
-        start = adapted_on(fleet, start, samples, recipe, config)
+        path += adapted_on(fleet, start, samples, recipe, problem.config)
         calls = fleet.calls
     seconds = (time.perf_counter() - began) / count
-    accuracy = measured(problem, problem.fleet(units, *key, "test"), start, test)
-    return Verdict(accuracy, calls, start, seconds)
+
+    def reached(params: Params, part: Split) -> Tensor:
+        return measured(problem.fleet(units, *key, "test"), params, part)
+
+    if looked is not None:
+        course = tuple(float(reached(each, looked).mean()) for each in path)
+    return Verdict(reached(path[-1], test), calls, path[-1], seconds, course)
 
 
 CHUNK = 1000
@@ -108,7 +112,7 @@ CHUNK = 1000
 
 
 @torch.no_grad()
-def measured(problem: Problem, fleet: Fleet, params: Params, part: Split) -> Tensor:
+def measured(fleet: Fleet, params: Params, part: Split) -> Tensor:
     """The accuracy (U,) of parameters, (U, …) each, on the units of a fleet."""
     right = torch.zeros(fleet.count, dtype=torch.float64)
     for inputs, targets in zip(part.inputs.split(CHUNK), part.targets.split(CHUNK)):
@@ -136,14 +140,16 @@ def adapted_on(
     samples: tuple[Tensor, Tensor],
     recipe: Recipe,
     config: Config,
-) -> Params:
-    """Parameters (U, …) adapted to each unit of a fleet from the ones given, (U, …) too."""
+) -> list[Params]:
+    """After each step parameters (U, …) adapted to the units of a fleet, from given ones alike."""
+    given: Any = {"steps": config.adapt_steps, "loss": recipe.loss, "scores": recipe.scores}
 
     def one(apply: Apply, params: Params, x: Tensor, y: Tensor) -> Params:
-        given: Any = {"steps": config.adapt_steps, "loss": recipe.loss, "scores": recipe.scores}
-        return adapt(apply, params, x, y, rule=recipe.rule, **given)
+        return adapt(apply, params, x, y, rule=recipe.rule, trajectory=True, **given)
 
-    return fleet.each(one, (0, 0, 0), start, *samples)
+    path: Params = fleet.each(one, (0, 0, 0), start, *samples)
+    steps = range(config.adapt_steps)
+    return [{name: value[:, step] for name, value in path.items()} for step in steps]
 
 
 def fine_tuning(optimizer: str, loss: str, lr: float) -> Recipe:

@@ -22,6 +22,7 @@ from metaphys.physics import (
     Spread,
     System,
     ThinSHG,
+    TimeWindow,
 )
 from metaphys.training._draws import generator
 from metaphys.training._wire import Wire
@@ -31,6 +32,11 @@ LOGIT_SCALE = 10.0
 
 WAVEFORM = 196
 """Samples that data are stretched to, about, where they become a waveform."""
+
+PULSES = TimeWindow(64.0, 1280)
+"""The grid of second-harmonic generation: its 20 THz hold the harmonic of what the shaper lets
+through. Readouts are those of the usual 2048 points to 1e-5, but for the unit of amplitude, in half
+the time."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def _waveforms(system: Callable[[int], System], low: float, high: float) -> Any:
 
 
 def _shg(data: Dataset, layers: int, source: torch.Generator, wired: bool) -> nn.Module:
-    thin = ThinSHG()
+    thin = ThinSHG(window=PULSES)
     physics: Any = Wire(thin.ports) if wired else thin
     return SHGNetwork(physics, data.features, data.classes, layers=layers, generator=source)
 
@@ -115,7 +121,7 @@ KINDS = {
         0.0,
         1.0,
         # The unit depletes its pump, its twin does not: an honest gap also without a spread.
-        hardware=lambda twin: SHG(steps=10),
+        hardware=lambda twin: SHG(steps=10, window=twin.window),
     ),
     "oscillators": Kind(
         _oscillators,

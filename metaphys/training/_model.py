@@ -185,9 +185,9 @@ def _on_bench(
     problem: Problem, fleet: Fleet, learned: dict[str, Any], test: Split
 ) -> tuple[Tensor, Verdict]:
     start = {name: value.unsqueeze(0) for name, value in learned["start"].items()}
-    before = measured(problem, fleet, start, test)
+    before = measured(fleet, start, test)
     recipe, calls = learned_recipe(problem, learned), fleet.calls
     samples = support(problem, [0], recipe, problem.config.seed, "bench")
-    adapted = adapted_on(fleet, start, samples, recipe, problem.config)
+    *_, adapted = adapted_on(fleet, start, samples, recipe, problem.config)
     taken = fleet.calls - calls
-    return before, Verdict(measured(problem, fleet, adapted, test), taken, adapted)
+    return before, Verdict(measured(fleet, adapted, test), taken, adapted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from metaphys.physics import (
     SimulatedDevice,
     System,
     Unknowns,
+    WithArchive,
     WithNoise,
 )
 from metaphys.physics.spice._process import find_ngspice
@@ -45,6 +47,7 @@ class Problem:
         initial: the parameters to start from.
         populations: where the units of each layer come from, noise included.
         twins: what derivatives go through.
+        archive: where ngspice's readouts are kept as they are taken; ``None``: nowhere.
     """
 
     config: Config
@@ -53,6 +56,7 @@ class Problem:
     initial: Params
     populations: tuple[Population, ...]
     twins: Twins
+    archive: Path | None = None
     _systems: dict[tuple[int, ...], list[System]] = field(default_factory=dict, repr=False)
 
     @property
@@ -69,6 +73,14 @@ class Problem:
         """The parameters that another seed starts from."""
         return trainable(_network(dataclasses.replace(self.config, seed=seed), self.data))
 
+    @property
+    def learning(self) -> Problem:
+        """The same on the units that are learned and tuned on, as the configuration has it."""
+        if self.config.learned_on == "device":
+            return self
+        config = dataclasses.replace(self.config, device="simulated")
+        return dataclasses.replace(self, config=config, archive=None)
+
     def fleet(self, units: Sequence[int], *noise_key: object) -> Fleet:
         """The units of these seeds, with readout noise that depends on ``noise_key`` alone."""
         if self.config.device == "simulated":
@@ -77,12 +89,7 @@ class Problem:
             return Fleet(self.network, self.twins, (tuple(devices),), len(units), batched=True)
         groups = [
             tuple(
-                self._noisy(
-                    in_ngspice(population.simulated(unit), self.config.threads),
-                    layer,
-                    [unit],
-                    noise_key,
-                )
+                self._noisy(in_ngspice(population.simulated(unit)), layer, [unit], noise_key)
                 for layer, population in enumerate(self.populations)
             )
             for unit in units
@@ -115,6 +122,9 @@ class Problem:
         self, device: Device, layer: int, units: Sequence[int], noise_key: tuple[object, ...]
     ) -> Device:
         patient, sigma = self.config.patiently(device), self.populations[layer].noise
+        if self.archive is not None:
+            # Below the noise: what is measured again with other noise is not simulated again.
+            patient = WithArchive(patient, self.archive, name=f"unit {units[0]}, layer {layer}")
         if not sigma:
             return patient
         key = (*noise_key, "layer", layer) if layer else noise_key

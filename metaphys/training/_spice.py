@@ -7,7 +7,7 @@ from typing import Any
 from metaphys.physics import SpiceDevice, circuit_netlist
 
 
-def in_ngspice(circuit: Any, processes: int) -> SpiceDevice:
+def in_ngspice(circuit: Any) -> SpiceDevice:
     """A circuit with its mismatch, which ngspice simulates.
 
     Raises:
@@ -21,5 +21,4 @@ def in_ngspice(circuit: Any, processes: int) -> SpiceDevice:
         rate=circuit.rate,
         hold=circuit.hold,
         temperature=temperature,
-        processes=processes,
     )

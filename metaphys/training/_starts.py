@@ -60,13 +60,13 @@ def held_out_units(config: Config) -> list[int]:
 
 def learn(problem: Problem, phases: Phases) -> Starts:
     """Every start that is compared."""
-    nominal = _in_silico(problem, phases, "in silico", TUNED[problem.config.system].nominal)
-    tuned = TUNED[problem.config.system]
-    sharp = _in_silico(problem, phases, "sharpness-aware", tuned.sharp, tuned.radius)
-    rival = _population_start(problem, phases)
-    meta = _meta_learned(problem, phases)
+    tuned, learning = TUNED[problem.config.system], problem.learning
+    nominal = _in_silico(learning, phases, "in silico", tuned.nominal)
+    sharp = _in_silico(learning, phases, "sharpness-aware", tuned.sharp, tuned.radius)
+    rival = _population_start(learning, phases)
+    meta = _meta_learned(learning, phases)
     full = _in_full(problem, phases, "full training", nominal, held_out_units(problem.config))
-    another = _in_full(problem, phases, "another unit", nominal, [ANOTHER])
+    another = _in_full(learning, phases, "another unit", nominal, [ANOTHER])
     return Starts(
         {"in silico": nominal, "sharpness-aware": sharp, "population start": rival},
         {name: value[0] for name, value in another.params.items()},

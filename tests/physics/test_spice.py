@@ -43,6 +43,7 @@ from metaphys.physics.spice import (
     Resistor,
     VoltageSource,
 )
+from metaphys.physics.spice._process import usable_cores
 
 needs_ngspice = pytest.mark.skipif(
     shutil.which("ngspice") is None, reason="the package ngspice is not installed"
@@ -141,6 +142,14 @@ def test_a_low_pass_charges_as_its_time_constant_says():
     up = 1 - torch.exp(-t[:5])
     down = up[-1] * torch.exp(-t[:3])
     torch.testing.assert_close(found, torch.cat([up, down]), rtol=0, atol=1e-3)
+
+
+def test_runs_take_the_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1
 
 
 @needs_ngspice

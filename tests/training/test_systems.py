@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,16 @@ import torch
 from torch import Tensor
 
 import metaphys
-from metaphys._runs import Silent
-from metaphys.physics import Circuit, SimulatedDevice, random_drives
+from metaphys._runs import MEASUREMENTS, Silent
+from metaphys.physics import (
+    SHG,
+    Circuit,
+    Population,
+    SimulatedDevice,
+    SpiceDevice,
+    ThinSHG,
+    random_drives,
+)
 from metaphys.training import (
     Config,
     RunDirectory,
@@ -33,6 +42,7 @@ from metaphys.training._classical import classical_setting, classical_step
 from metaphys.training._draws import draw_samples
 from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
+from metaphys.training._kinds import KINDS, PULSES
 from metaphys.training._loop import begin
 from metaphys.training._meta import begin_meta, learned_rule, measured_rows, meta_step
 from metaphys.training._outer import full_training, population_step
@@ -261,7 +271,95 @@ def test_samples_to_measure_begin_with_every_class_in_turn() -> None:
     assert targets.bincount().tolist() == [3, 3, 3, 2, 2, 2, 2, 2, 2, 2]
 
 
-@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+def test_the_course_of_adapting_is_what_fewer_steps_reach() -> None:
+    problem = build(small(adapt_steps=3, judged=60, noise=0.01))
+    config, test = problem.config, problem.data.test
+    recipe, units = fine_tuning("Adam", "cross entropy", 0.03), [20_000, 20_001]
+
+    def after(steps: int) -> float:
+        shorter = dataclasses.replace(
+            problem, config=dataclasses.replace(config, adapt_steps=steps)
+        )
+        found = judge(shorter, units, problem.initial, test, recipe=recipe)
+        return float(found.accuracy.mean())
+
+    found = judge(problem, units, problem.initial, test, recipe=recipe, looked=test)
+    untouched = float(judge(problem, units, problem.initial, test).accuracy.mean())
+    assert found.course == (untouched, *(after(steps) for steps in (1, 2, 3)))
+    assert found.device_calls == config.calls and len({*found.course}) > 1
+    assert judge(problem, units, problem.initial, test, recipe=recipe).course == ()
+
+
+def test_pulses_on_fewer_points_are_read_out_alike() -> None:
+    """Fewer detunings cut the wings of the pulse, whose peak is the unit of amplitude."""
+    torch.set_default_dtype(torch.float64)
+    drives = random_drives(SHG().ports, 20, low=0.0, high=1.0, seed=0)
+    kind, crystals = KINDS["shg"], [20_000, 20_001]
+
+    def fleet(system: Any) -> Tensor:
+        units = Population(system, kind.spread, 0.0).perturbed(crystals)
+        return units(drives.expand(2, *drives.shape), {})
+
+    twin = ThinSHG(window=PULSES)
+    pairs = ((twin, ThinSHG()), (kind.hardware(twin), SHG(steps=10)))
+    for fewer, usual in pairs:
+        found, expected = fleet(fewer), fleet(usual)
+        scale = (found * expected).sum() / found.square().sum()
+        assert abs(scale - 1) < 4e-4
+        torch.testing.assert_close(scale * found, expected, rtol=2e-5, atol=0)
+
+
+in_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed")
+
+
+@in_ngspice
+def test_a_run_in_ngspice_measures_held_out_units_and_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(device="spice", units=1, labels=3, judged=5)
+    simulated, samples = SpiceDevice._read, []
+
+    def counting(device: Any, drive: Tensor, controls: Any) -> Any:
+        samples.append(drive.shape[-2])
+        return simulated(device, drive, controls)
+
+    monkeypatch.setattr(SpiceDevice, "_read", counting)
+
+    def run(**kept: bool) -> list[dict[str, Any]]:
+        directory = RunDirectory(tmp_path / "run", config.to_json(), **kept)
+        return meta_train(config, directory, Silent(), grid=ONE_RATE)
+
+    rows, file = run(), sqlite3.connect(tmp_path / "run" / MEASUREMENTS)
+    taken = file.execute("SELECT device, calls FROM measurements").fetchall()
+    assert {unit for unit, _ in taken} == {"unit 20000, layer 0"}
+    # Samples to adapt with, to judge on, of full training, and random drives of the classical fit.
+    assert {calls for _, calls in taken} == {3, 5, 32, 6}
+    assert sorted(samples) == sorted(calls for _, calls in taken)
+    reached = {row["method"]: row["device_calls"] for row in rows}
+    assert reached["meta-learned"] == reached["twin fitted by Gauss-Newton"] == config.calls == 6
+    shutil.rmtree(tmp_path / "run" / "checkpoints")  # as if killed before the first was written
+    samples.clear()
+    assert run(resume=True) == rows and samples == []
+
+
+@in_ngspice
+def test_what_is_learned_on_is_simulated_unless_it_is_to_be_the_device() -> None:
+    problem = build(small(device="spice", adapt_steps=1))
+    archived = dataclasses.replace(problem, archive=Path("measurements.sqlite"))
+    learning = archived.learning
+    assert learning.config.device == "simulated" and learning.archive is None
+    simulated = build(small(adapt_steps=1))
+    found, expected = (
+        each.fleet([7], "test").groups[0][0].measure(torch.ones(1, 2, 192), {})
+        for each in (learning, simulated)
+    )
+    assert found.equal(expected) and found.abs().max() > 0
+    config = dataclasses.replace(problem.config, learned_on="device")
+    same = dataclasses.replace(archived, config=config)
+    assert same.learning is same
+
+
+@in_ngspice
 def test_units_in_ngspice_are_taken_one_after_the_other() -> None:
     problem = build(small(device="spice", noise=0.0, adapt_steps=1))
     fleet = problem.fleet([20_000, 20_001], "test")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, final
@@ -15,7 +14,7 @@ from metaphys.physics._device import Device
 from metaphys.physics._ports import Ports
 from metaphys.physics.spice._deck import deck, piecewise
 from metaphys.physics.spice._netlist import Netlist
-from metaphys.physics.spice._process import Runs, find_ngspice
+from metaphys.physics.spice._process import Runs, find_ngspice, usable_cores
 
 _KELVIN = 273.15
 _HOLDS = ("linear", "step")
@@ -50,7 +49,8 @@ class SpiceDevice(Device):
         copies: samples that share a run, and ngspice's time steps: what is measured for one
             depends on the others within ngspice's tolerance, which ``substeps`` and ``options``
             set.
-        processes: runs at a time; ``None`` for as many as there are CPU cores.
+        processes: runs at a time; ``None`` for as many as there are CPU cores that this process may
+            use.
         timeout: time limit of a run, in s.
         executable: the program.
 
@@ -89,7 +89,7 @@ class SpiceDevice(Device):
     ) -> None:
         kind, fits = type(netlist).__name__, isinstance(netlist, Netlist)
         check(fits, "netlist", expected="a Netlist", got=kind, error=TypeError)
-        processes = (os.cpu_count() or 1) if processes is None else processes
+        processes = usable_cores() if processes is None else processes
         counts = {"samples": samples, "substeps": substeps, "copies": copies}
         for name, value in {**counts, "processes": processes}.items():
             check(value >= 1, name, expected=">= 1", got=value)

@@ -36,6 +36,13 @@ def find_ngspice(executable: str) -> str:
     return found
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use: fewer than there are under ``taskset`` or in a job."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Runs:
     """Some runs in parallel. One that fails or is interrupted takes the others down with it.
 

@@ -77,15 +77,19 @@ class Setting:
             found.append(device)
         return tuple(found)
 
-    def measurements(self, unit: int, most: int) -> tuple[Measurement, ...]:
+    def measurements(
+        self, unit: int, most: int, devices: Sequence[Device] | None = None
+    ) -> tuple[Measurement, ...]:
         """A unit of which nothing was measured yet, with its controls as near to 0 as they go.
 
         Args:
             unit: its seed.
             most: device calls, which the layers share evenly.
+            devices: its layers; those of the population by default.
         """
         found = []
-        for layer, device in enumerate(self.devices(unit, purpose="")):
+        devices = self.devices(unit, purpose="") if devices is None else devices
+        for layer, device in enumerate(devices):
             controls = {n: torch.zeros(shape) for n, shape in device.ports.controls.items()}
             set_to = {n: c(controls[n]) for n, c in self.converters.items()}
             one = Measurement(

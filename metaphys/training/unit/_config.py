@@ -92,7 +92,7 @@ class TrainConfig(Patience):
     """Directions of SPSA in a step; each costs two measurements of the batch."""
 
     threads: int = 1
-    """Threads of the tensor library, and processes of ngspice."""
+    """Threads of the tensor library. ngspice runs in as many processes as there are CPU cores."""
 
     def __post_init__(self) -> None:
         self.check_patience()

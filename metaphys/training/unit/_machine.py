@@ -108,7 +108,7 @@ def build_machine(config: TrainConfig) -> Machine:
     hardware = [kind.hardware(system) for system in nominal]
     units = [_unit(config, kind, system, layer) for layer, system in enumerate(hardware)]
     spice = config.device == "spice"
-    bare = [in_ngspice(unit, config.threads) if spice else SimulatedDevice(unit) for unit in units]
+    bare = [in_ngspice(unit) if spice else SimulatedDevice(unit) for unit in units]
     sigma = [config.noise * deviation(system, kind) for system in hardware]
     exact = None if spice else tuple(units)
     return Machine(

@@ -89,7 +89,7 @@ def full_training(problem: Problem, start: Params, units: list[int]) -> UntilFla
         return loss / len(units), grads
 
     def look(params: Params) -> Tensor:
-        return measured(problem, problem.fleet(units, *key, "look"), params, epochs.looked_at)
+        return measured(problem.fleet(units, *key, "look"), params, epochs.looked_at)
 
     lr = TUNED[config.system].full
     return until_flat(own, gradient, look, epochs, lr=lr, units=(len(units),))

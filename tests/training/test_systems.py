@@ -316,7 +316,7 @@ in_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice
 def test_a_run_in_ngspice_measures_held_out_units_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small(device="spice", units=1, labels=3, judged=5)
+    config = small(device="spice", units=1, labels=3, judged=5, full_epochs=1)
     simulated, samples = SpiceDevice._read, []
 
     def counting(device: Any, drive: Tensor, controls: Any) -> Any:
@@ -332,8 +332,10 @@ def test_a_run_in_ngspice_measures_held_out_units_and_none_twice(
     rows, file = run(), sqlite3.connect(tmp_path / "run" / MEASUREMENTS)
     taken = file.execute("SELECT device, calls FROM measurements").fetchall()
     assert {unit for unit, _ in taken} == {"unit 20000, layer 0"}
-    # Samples to adapt with, to judge on, of full training, and random drives of the classical fit.
-    assert {calls for _, calls in taken} == {3, 5, 32, 6}
+    # Samples to adapt with, to judge on, of full training (which looks at what validates), and
+    # random drives of the classical fit.
+    looked = len(build(config).data.validation)
+    assert {calls for _, calls in taken} == {3, 5, 32, looked, 6}
     assert sorted(samples) == sorted(calls for _, calls in taken)
     reached = {row["method"]: row["device_calls"] for row in rows}
     assert reached["meta-learned"] == reached["twin fitted by Gauss-Newton"] == config.calls == 6

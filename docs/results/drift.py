@@ -73,10 +73,10 @@ def summary(
 
 def _found(run: DriftRun, seconds: float) -> dict[str, Any]:
     """The parts of the file that one system has."""
-    methods = {
-        course.method: {"calls": cost(course.method, run.config)[1], **course.summary()}
-        for course in run.courses
-    }
+    methods: dict[str, Any] = {}
+    for course in run.courses:
+        _, calls = cost(course.method, run.config, run.tuned["steps"])
+        methods[course.method] = {"calls": calls, **course.summary()}
     told = [
         {"system": run.config.system, "method": of.method, "unit": unit, "accuracy": accuracy}
         for of in run.courses

@@ -22,7 +22,7 @@ from metaphys.training._kinds import KINDS
 from metaphys.training._loop import begin
 from metaphys.training.drifting import Course, DriftConfig, DriftingUnits, Setting, build, drift
 from metaphys.training.drifting import _following as following
-from metaphys.training.drifting._courses import rows
+from metaphys.training.drifting._courses import cost, rows
 from metaphys.training.drifting._equalizing import Amplified, Equalizer
 from metaphys.training.drifting._methods import FineTuning, OnTwins, Untouched, lived, score
 from metaphys.training.drifting._pictures import over_time
@@ -245,14 +245,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     yield found
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 3])  # of 4 drives a layer, three steps leave one over
 def test_fine_tuning_takes_the_calls_of_an_interval(
     setting: Setting, units: DriftingUnits, calls: dict[str, int], steps: int
 ) -> None:
     known = following.blank(setting, units)
     method = FineTuning(known, lr=0.01, steps=steps)
     loop = method.adapted(begin(setting.initial, 1), units, 0, 1)
-    assert calls == {"tuning": TINY.calls}
+    assert calls == {"tuning": cost("fine-tuning", TINY, steps)[1]}
+    assert calls["tuning"] == {1: 8, 2: 8, 3: 6}[steps]
     assert any(not value.equal(setting.initial[name]) for name, value in loop.learned.items())
 
 
@@ -438,7 +439,7 @@ def test_a_run_that_was_stopped_ends_the_same(
 def test_a_finished_run_is_read_back(finished: tuple[Path, list[dict[str, Any]]]) -> None:
     path, found = finished
     run = read_drift(path)
-    assert run.config == TINY and rows(run.courses, TINY) == found
+    assert run.config == TINY and rows(run.courses, TINY, run.tuned["steps"]) == found
     assert set(run.summary["walk"]["learned"]) == {"R1", "C", "temperature"}
     assert run.tuned in run.summary["trials"] and len(run.summary["trials"]) == 8
 
@@ -503,6 +504,7 @@ def made_up(path: Path, *, config: DriftConfig) -> Path:
             Course("no adaptation", (1, 2), [[1.0, 0.6, 0.2], [0.5, 0.3, 0.1]]),
         ],
         config,
+        5,
     )
     run = RunDirectory(path, config.to_json())
     run.write_metrics(found, tuple(found[0]))

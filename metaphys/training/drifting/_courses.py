@@ -76,18 +76,37 @@ class Course:
         }
 
 
-def cost(method: str, config: DriftConfig) -> tuple[int, int]:
-    """Labels and device calls of an interval."""
+def chosen(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The best kind of fine-tuning of those that were tried on training units."""
+    return max(trials, key=lambda trial: trial["accuracy"])
+
+
+def cost(method: str, config: DriftConfig, steps: int) -> tuple[int, int]:
+    """Labels and device calls of an interval.
+
+    Args:
+        method: its name.
+        config: of the run.
+        steps: of fine-tuning, which are of equal size: what is over is not spent.
+
+    Example:
+        >>> config = DriftConfig(layers=3, drives=16)
+        >>> cost("filter", config, 5), cost("fine-tuning", config, 5)
+        ((0, 48), (15, 45))
+    """
     if method == "no adaptation":
         return 0, 0
-    return config.drives if method == "fine-tuning" else 0, config.drives * config.layers
+    if method == "fine-tuning":
+        spent = config.drives // steps * steps
+        return spent, spent * config.layers
+    return 0, config.drives * config.layers
 
 
-def rows(courses: Sequence[Course], config: DriftConfig) -> list[dict[str, Any]]:
-    """The rows of ``metrics.csv``."""
+def rows(courses: Sequence[Course], config: DriftConfig, steps: int) -> list[dict[str, Any]]:
+    """The rows of ``metrics.csv``; ``steps`` are those of fine-tuning."""
     found = []
     for course in courses:
-        labels, calls = cost(course.method, config)
+        labels, calls = cost(course.method, config, steps)
         for unit, values in zip(course.units, course.accuracy, strict=True):
             for interval, value in enumerate(values):
                 spent = calls if interval else config.first_drives * config.layers

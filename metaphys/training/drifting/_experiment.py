@@ -15,7 +15,7 @@ from metaphys.training._draws import TEST_UNITS, TRAINING_UNITS, Params
 from metaphys.training._loop import Loop, begin
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._config import DriftConfig
-from metaphys.training.drifting._courses import ROW, Course, rows
+from metaphys.training.drifting._courses import ROW, Course, chosen, rows
 from metaphys.training.drifting._equalizing import Equalizer
 from metaphys.training.drifting._following import Followed, Step
 from metaphys.training.drifting._methods import (
@@ -140,7 +140,7 @@ class Experiment:
         setting, units, start = self.setting, self.judged, self.in_silico()
         known = self.met("measuring training units", self.tuned)
         walk, trials = self.walk(known), self.trials(start, known)
-        best = max(trials, key=lambda trial: trial["accuracy"])
+        best = chosen(trials)
         known = self.met("measuring units", units)
         first = self.first_day("first day", units, known, start)
         step = following.filtering(setting, units, walk)
@@ -190,7 +190,7 @@ def drift(
     torch.set_num_threads(1)
     built = build(config) if setting is None else setting
     courses, learned = Experiment(built, run, progress).main()
-    found = rows(courses, config)
+    found = rows(courses, config, chosen(learned["trials"])["steps"])
     run.write_json("summary.json", learned)
     run.write_metrics(found, ROW)
     return found

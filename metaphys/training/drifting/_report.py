@@ -65,7 +65,7 @@ def _section(run: DriftRun, folder: Path, prefix: str) -> dict[str, Any]:
 
 
 def _method(course: Course, run: DriftRun) -> dict[str, Any]:
-    of, (labels, calls) = course.summary(), cost(course.method, run.config)
+    of, (labels, calls) = course.summary(), cost(course.method, run.config, run.tuned["steps"])
     half = "" if of["half"] is None else f" ± {points(of['half'])}"
     return {
         "name": course.method,
@@ -86,11 +86,11 @@ def sentences(run: DriftRun) -> list[str]:
     others = {course.method: course.summary()["kept"] for course in run.courses}
     del others[OWN]
     beside = "; ".join(f"{name} {points(kept)} %" for name, kept in others.items())
-    units = "unit" if own["units"] == 1 else "units"
+    units, calls = "unit" if own["units"] == 1 else "units", cost(OWN, config, 1)[1]
     return [
         f"Over {config.intervals} intervals of drift the filter kept {points(own['kept'])} % of "
         f"the accuracy of the first day ({points(own['fresh'])} %), mean of {own['units']} "
-        f"{units}, with {cost(OWN, config)[1]:,} device calls and no label in an interval.",
+        f"{units}, with {calls:,} device calls and no label in an interval.",
         f"Beside it: {beside}.",
         f"Its worst interval, over all units, kept {points(own['worst interval'])} %, its worst "
         f"unit, over all intervals, {points(own['worst unit'])} %.",

@@ -13,7 +13,7 @@ from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._reading import read_options
 from metaphys.training.drifting._config import DriftConfig
-from metaphys.training.drifting._courses import ROW, Course, courses
+from metaphys.training.drifting._courses import ROW, Course, chosen, courses
 
 SUMMARY = {
     "walk": {"true": {EACH: 0.0}, "learned": {EACH: 0.0}},
@@ -42,7 +42,7 @@ class DriftRun:
     @property
     def tuned(self) -> Mapping[str, Any]:
         """The kind of fine-tuning that was chosen."""
-        return max(self.summary["trials"], key=lambda trial: trial["accuracy"])
+        return chosen(self.summary["trials"])
 
 
 def read_drift(path: Path) -> DriftRun:

@@ -22,7 +22,8 @@ NOTES = {
     IN_SILICO: "trained on the nominal system, not adapted",
     START: "the start of recalibration, not adapted: trained to be easy to correct",
     ANOTHER: "controls that were recalibrated for another unit",
-    POPULATION: "trained over simulated training units, not adapted",
+    POPULATION: "trained over simulated training units, or where a simulation is not the hardware "
+    "over units imagined from the prior; not adapted",
     fine_tuning(IN_SILICO): "physics-aware steps on labelled samples, the nominal twins backwards",
     fine_tuning(POPULATION): "the same from the population start",
     FULL: "trained by the exact gradient of the simulated unit, with no budget; no experiment can",

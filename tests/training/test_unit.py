@@ -381,11 +381,12 @@ def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
 def test_what_was_trained_is_a_start_that_adapt_takes(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    config = tiny(spread=1.0, noise=0.0, **changes)
+    config = tiny(spread=1.0, noise=0.03, **changes)
     run(tmp_path / "run", config)
     other, problem, learned = load_model(tmp_path / "run" / "model.safetensors")
     _, machine, params = load_network(tmp_path / "run" / "network.safetensors")
     assert all(learned["start"][name].equal(value) for name, value in params.items())
+    assert [p.noise for p in problem.populations] == pytest.approx(machine.sigma)
     # The unit of a seed is the same one for both commands.
     bare = dataclasses.replace(problem, config=dataclasses.replace(other, attempts=1))
     (devices,) = bare.fleet([config.unit]).groups

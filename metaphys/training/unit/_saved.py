@@ -20,23 +20,26 @@ from metaphys.training.unit._machine import Machine, build_machine
 KIND = "metaphys network"
 
 
-def save_network(folder: Path, config: TrainConfig, params: Params) -> None:
+def save_network(folder: Path, machine: Machine, params: Params) -> None:
     """Write what was trained; and as a model that ``metaphys adapt`` takes to other units."""
+    config = machine.config
     metadata = {"kind": KIND, "config": json.dumps(config.to_json())}
     save_tree(folder / "network.safetensors", params, metadata)
     if config.system != "oscillators" or config.data != "vowels":  # formants are no angles
-        other = _to_adapt(config)
+        other = _to_adapt(machine)
         learned = {"start": params, "rates": first_rates(other, params)}
         save_model(folder / "model.safetensors", other, learned)
 
 
-def _to_adapt(config: TrainConfig) -> Config:
-    """Meta-training of the same network on the same units."""
+def _to_adapt(machine: Machine) -> Config:
+    """Meta-training of the same network on the same units, as noisy."""
+    config = machine.config
     own: dict[str, Any] = {"queries": 1}
     if config.system == "oscillators":
         spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
         own |= {"coupling_spread": spread.coupling}
         own |= {"gain": spread.gain, "gain_spread": spread.gain_spread}
+        own["noise"] = machine.sigma[0]  # there in rad, of all layers
     else:
         own |= {"spread": config.spread, "noise": config.noise}
     if config.rule == "dfa":

@@ -179,7 +179,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     training.fit()
     machine = training.machine
     params, classes = training.main()
-    save_network(run.path, config, params)
+    save_network(run.path, machine, params)
     training.baselines()
     run.write_json("curves.json", training.curves)
     physical, digital = machine.counted()

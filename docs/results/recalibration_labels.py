@@ -18,7 +18,9 @@ import optree
 import torch
 import tyro
 from _book import Book
-from _labelled import LABELS, LEARNING, STEPS, Learned, adapt, begin, spread
+from _chosen import choose
+from _labelled import LABELS, LEARNING, Learned, adapt, begin, spread
+from _linear import metric
 from recalibration_labels_table import store
 from torch import Tensor
 from torch.func import functional_call
@@ -35,10 +37,17 @@ from metaphys.training.recalibration import RecalibrationConfig, Setting, build
 
 SEEDS, UNITS = (0, 1, 2), 20
 LIMIT = 4.0
+STEPS = 10
+"""Of fine-tuning."""
 TUNING = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
 SILICO = {"steps": 8000, "lr": 0.3, "batch": 128}
 POPULATION = {"steps": 4000, "lr": 0.3, "batch": 32, "units": 8}
-META = {"steps": 500, "batch": 100, "units": 4}
+META = {"steps": 1500, "batch": 300, "units": 4, "refresh": 25}
+"""The metric is made again after as many steps as ``refresh`` says."""
+CLIP = 0.15
+"""Some steps leave what is linear, and a great gradient would hold Adam back for long."""
+POOL, ASKED = 1500, 300
+"""Training images to choose from, and those on which answers should be right."""
 RADIUS = 1.0
 LOOKED_AT = 500
 """Validation images that choices are made on."""
@@ -52,6 +61,9 @@ RATES = {
 
 ZERO_SHOT = ("in silico", "sharpness-aware", "population start")
 OURS = "meta-learned"
+
+Samples = tuple[Tensor, Tensor]
+"""Inputs and labels."""
 
 
 def learn(
@@ -105,7 +117,7 @@ def _norm(grads: Any) -> Tensor:
 class Experiment:
     """The array with its population, what is learned on training units, and the rows."""
 
-    def __init__(self, data_root: Path, runs: Path) -> None:
+    def __init__(self, data_root: Path | None, runs: Path) -> None:
         config = RecalibrationConfig(data_root=data_root, coupling_limit=LIMIT)
         self.setting: Setting = build(config)
         self.folder = runs / "recalibration-labels-only"
@@ -125,13 +137,13 @@ class Experiment:
         drawn = torch.randint(VALIDATION_UNITS, (count,), generator=generator(*key, "units"))
         return self.fleet(drawn.tolist())
 
-    def batch(self, *shape: int, key: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+    def batch(self, *shape: int, key: tuple[object, ...]) -> Samples:
         """Training images and labels."""
         part = self.setting.data.train
         rows = torch.randint(len(part), shape, generator=generator(*key, "batch"))
         return part.inputs[rows], part.targets[rows]
 
-    def labelled(self, *key: object) -> tuple[Tensor, Tensor]:
+    def labelled(self, *key: object) -> Samples:
         """Five images of each class with their labels, drawn for a unit."""
         source, part = generator(*key, "labelled"), self.setting.data.train
         each = LABELS // len(self.classes)
@@ -140,14 +152,14 @@ class Experiment:
         )
         return part.inputs[rows], part.targets[rows]
 
-    def labelled_fleet(self, *keys: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+    def labelled_fleet(self, *keys: tuple[object, ...]) -> Samples:
         """The same for several units."""
         drawn = [self.labelled(*key) for key in keys]
         return torch.stack([x for x, _ in drawn]), torch.stack([y for _, y in drawn])
 
     # What is learned on training units ------------------------------------------------------
 
-    def loss(self, params: Params, samples: tuple[Tensor, Tensor], units: System) -> Tensor:
+    def loss(self, params: Params, samples: Samples, units: System) -> Tensor:
         """Cross entropy on a model of some units."""
         inputs, targets = samples
         with run_on(self.setting.network, units):
@@ -180,20 +192,48 @@ class Experiment:
         initial = self.setting.initial(seed)
         return self._stored(f"{kind}-{seed}", initial, lambda: ways[kind](initial))
 
+    def chosen(self, seed: int) -> Samples:
+        """The images that every unit is measured with, and their labels."""
+        part, start = self.setting.data.train, self.start("in silico", seed)
+
+        def make() -> dict[str, Tensor]:
+            pool, source = self.some(POOL, seed, "pool"), generator(seed, "mixtures")
+            inputs, asked = part.inputs, self.some(ASKED, seed, "asked")
+            best = choose(self.setting, start, inputs[pool], inputs[asked], LABELS, source)
+            return {"rows": pool[best]}
+
+        like = {"rows": torch.zeros(LABELS, dtype=torch.int64)}
+        rows = self._stored(f"images-{seed}", like, make)["rows"]
+        return part.inputs[rows], part.targets[rows]
+
+    def some(self, count: int, *key: object) -> Tensor:
+        """Rows of training images, none twice."""
+        return torch.randperm(len(self.setting.data.train), generator=generator(*key))[:count]
+
+    def metric(self, learned: Learned, images: Tensor, seed: int) -> Tensor:
+        """That of the rule, for some images."""
+        asked = self.setting.data.train.inputs[self.some(ASKED, seed, "asked")]
+        return metric(self.setting, learned["start"], images, asked, learned["gain"])
+
     def learned(self, seed: int) -> Learned:
         """The start and the rule, learned through the steps, from the start in silico."""
         first, count = begin(self.setting, self.start("in silico", seed)), META["units"]
+        images, labels = self.chosen(seed)
+        made: list[Tensor] = []
 
         def after(learned: Learned, index: int) -> Tensor:
+            if index % META["refresh"] == 0:
+                made[:] = [self.metric(learned, images, seed)]
             key = (seed, OURS, index)
             units = self.training_fleet(count, *key)
-            samples = self.labelled_fleet(*((*key, n) for n in range(count)))
-            params, _ = adapt(self.setting, learned, units, *samples)
+            params, _ = adapt(self.setting, learned, *made, units, images, labels)
             return self.loss(params, self.batch(count, META["batch"], key=key), units)
 
         lr = {n: optree.tree_map(lambda _, rate=LEARNING[n]: rate, v) for n, v in first.items()}
         return self._stored(
-            f"{OURS}-{seed}", first, lambda: learn(first, after, steps=META["steps"], lr=lr, clip=1)
+            f"{OURS}-{seed}",
+            first,
+            lambda: learn(first, after, steps=META["steps"], lr=lr, clip=CLIP),
         )
 
     def _stored(self, name: str, like: Any, make: Callable[[], Any]) -> Any:
@@ -216,13 +256,13 @@ class Experiment:
         return torch.cat(right, -1).double().mean(-1).tolist()
 
     def fine_tuned(
-        self, start: Params, units: list[int], way: tuple[str, str, float], seed: int
+        self, start: Params, units: list[int], way: tuple[str, str, float], samples: Samples
     ) -> tuple[Params, int]:
-        """Plain steps on the same labels, as many as ours; and the device calls of a unit."""
+        """Plain steps on labels, (U, n) each; and the device calls of a unit."""
         optimizer, loss, lr = way
         make: dict[str, Any] = {"SGD": metaphys.sgd, "Adam": metaphys.adam}
         device = SimulatedDevice(self.fleet(units))
-        inputs, labels = self.labelled_fleet(*((seed, unit) for unit in units))
+        inputs, labels = samples
 
         def total(params: Params, _: Any) -> Tensor:
             logits = functional_call(self.setting.network, params, (inputs,))
@@ -233,47 +273,69 @@ class Experiment:
             end = metaphys.unroll(total, make[optimizer](lr=lr), begun, steps=STEPS)
         return {n: v.detach() for n, v in end.params.items()}, device.calls // len(units)
 
-    def tuned(self, kind: str) -> tuple[str, str, float]:
+    def samples(self, units: list[int], seed: int, *, chosen: bool) -> Samples:
+        """What units are fine-tuned on: images that are drawn for each, or our choice."""
+        if not chosen:
+            return self.labelled_fleet(*((seed, unit) for unit in units))
+        images, labels = self.chosen(seed)
+        count = len(units)
+        return images.expand(count, *images.shape), labels.expand(count, *labels.shape)
+
+    def tuned(self, kind: str, *, chosen: bool) -> tuple[str, str, float]:
         """The way of fine-tuning that is best on validation units; seed 0."""
-        file, units = self.folder / f"tuning-{kind.replace(' ', '-')}.json", list(TUNING)
+        name = f"tuning-{kind.replace(' ', '-')}{'-chosen' * chosen}.json"
+        file, units = self.folder / name, list(TUNING)
         if not file.exists():
             start, tried, part = self.start(kind, 0), [], choosing(self.setting.data, LOOKED_AT)
+            samples = self.samples(units, 0, chosen=chosen)
             for (optimizer, loss), rates in RATES.items():
                 for lr in rates:
                     way = (optimizer, loss, lr)
-                    params, _ = self.fine_tuned(start, units, way, 0)
+                    params, _ = self.fine_tuned(start, units, way, samples)
                     reached = self.accuracy(params, self.fleet(units), part)
                     tried.append([sum(reached) / len(reached), way])
             file.write_text(json.dumps(sorted(tried, reverse=True)))
         optimizer, loss, lr = json.loads(file.read_text())[0][1]
         return optimizer, loss, lr
 
-    def by_rule(self, learned: Learned, units: list[int], seed: int) -> tuple[Params, int]:
-        """What the rule makes of the labels of each unit."""
-        samples = self.labelled_fleet(*((seed, unit) for unit in units))
-        params, calls = adapt(self.setting, learned, self.fleet(units), *samples)
+    def by_rule(
+        self, learned: Learned, units: list[int], samples: Samples, seed: int
+    ) -> tuple[Params, int]:
+        """What the rule makes of labels, (n) each, of each unit."""
+        bent = self.metric(learned, samples[0], seed)
+        params, calls = adapt(self.setting, learned, bent, self.fleet(units), *samples)
         return {n: v.detach() for n, v in params.items()}, calls
 
     def methods(self, seed: int, units: list[int]) -> dict[str, Callable[[], Any]]:
         """Parameters and device calls, by method."""
+        learned = self.learned(seed)
+        first = begin(self.setting, self.start("in silico", seed))
 
         def still(params: Params) -> tuple[Params, int]:
             return spread(params, len(units)), 0
 
-        first = begin(self.setting, self.start("in silico", seed))
-        learned = self.learned(seed)
+        def tuned(kind: str, *, chosen: bool = False) -> tuple[Params, int]:
+            samples = self.samples(units, seed, chosen=chosen)
+            way = self.tuned(kind, chosen=chosen)
+            return self.fine_tuned(self.start(kind, seed), units, way, samples)
+
+        def ruled(learned: Learned, samples: Samples) -> tuple[Params, int]:
+            return self.by_rule(learned, units, samples, seed)
+
         found: dict[str, Callable[[], Any]] = {}
         for kind in ZERO_SHOT:
-            start = self.start(kind, seed)
-            found[kind] = lambda start=start: still(start)
-            found[f"{kind} + fine-tuning"] = lambda kind=kind, start=start: self.fine_tuned(
-                start, units, self.tuned(kind), seed
-            )
+            found[kind] = lambda kind=kind: still(self.start(kind, seed))
+            found[f"{kind} + fine-tuning"] = lambda kind=kind: tuned(kind)
+        chosen, drawn = self.chosen(seed), self.labelled(seed, "for all units")
         return {
             **found,
+            "population start + fine-tuning, our images": lambda: tuned(
+                "population start", chosen=True
+            ),
             f"{OURS}, not adapted": lambda: still(learned["start"]),
-            "the rule before anything is learned": lambda: self.by_rule(first, units, seed),
-            OURS: lambda: self.by_rule(learned, units, seed),
+            f"{OURS}, images drawn": lambda: ruled(learned, drawn),
+            "the rule before anything is learned": lambda: ruled(first, chosen),
+            OURS: lambda: ruled(learned, chosen),
         }
 
     def judge(self, seed: int, units: list[int], part: Split) -> None:

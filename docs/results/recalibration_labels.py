@@ -42,7 +42,7 @@ STEPS = 10
 TUNING = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
 SILICO = {"steps": 8000, "lr": 0.3, "batch": 128}
 POPULATION = {"steps": 4000, "lr": 0.3, "batch": 32, "units": 8}
-META = {"steps": 1500, "batch": 300, "units": 4, "refresh": 25}
+META = {"steps": 600, "batch": 300, "units": 4, "refresh": 25}
 """The metric is made again after as many steps as ``refresh`` says."""
 CLIP = 0.15
 """Some steps leave what is linear, and a great gradient would hold Adam back for long."""
@@ -60,7 +60,7 @@ RATES = {
 """Of fine-tuning, by optimizer and loss."""
 
 ZERO_SHOT = ("in silico", "sharpness-aware", "population start")
-OURS = "meta-learned"
+OURS, BEGUN, RIVAL = "meta-learned", "in silico", "population start"
 
 Samples = tuple[Tensor, Tensor]
 """Inputs and labels."""
@@ -194,7 +194,7 @@ class Experiment:
 
     def chosen(self, seed: int) -> Samples:
         """The images that every unit is measured with, and their labels."""
-        part, start = self.setting.data.train, self.start("in silico", seed)
+        part, start = self.setting.data.train, self.start(BEGUN, seed)
 
         def make() -> dict[str, Tensor]:
             pool, source = self.some(POOL, seed, "pool"), generator(seed, "mixtures")
@@ -217,7 +217,7 @@ class Experiment:
 
     def learned(self, seed: int) -> Learned:
         """The start and the rule, learned through the steps, from the start in silico."""
-        first, count = begin(self.setting, self.start("in silico", seed)), META["units"]
+        first, count = begin(self.setting, self.start(BEGUN, seed)), META["units"]
         images, labels = self.chosen(seed)
         made: list[Tensor] = []
 
@@ -309,7 +309,7 @@ class Experiment:
     def methods(self, seed: int, units: list[int]) -> dict[str, Callable[[], Any]]:
         """Parameters and device calls, by method."""
         learned = self.learned(seed)
-        first = begin(self.setting, self.start("in silico", seed))
+        first = begin(self.setting, self.start(BEGUN, seed))
 
         def still(params: Params) -> tuple[Params, int]:
             return spread(params, len(units)), 0
@@ -329,9 +329,7 @@ class Experiment:
         chosen, drawn = self.chosen(seed), self.labelled(seed, "for all units")
         return {
             **found,
-            "population start + fine-tuning, our images": lambda: tuned(
-                "population start", chosen=True
-            ),
+            f"{RIVAL} + fine-tuning, our images": lambda: tuned(RIVAL, chosen=True),
             f"{OURS}, not adapted": lambda: still(learned["start"]),
             f"{OURS}, images drawn": lambda: ruled(learned, drawn),
             "the rule before anything is learned": lambda: ruled(first, chosen),

@@ -46,8 +46,8 @@ META = {"steps": 600, "batch": 300, "units": 4, "refresh": 25}
 """The metric is made again after as many steps as ``refresh`` says."""
 CLIP = 0.15
 """Some steps leave what is linear, and a great gradient would hold Adam back for long."""
-POOL, ASKED = 1500, 300
-"""Training images to choose from, and those on which answers should be right."""
+POOL, ASKED, RIGHT = 1500, 400, 300
+"""Training images to choose from, those that are asked about, and those that controls make up on."""
 RADIUS = 1.0
 LOOKED_AT = 500
 """Validation images that choices are made on."""
@@ -212,21 +212,21 @@ class Experiment:
 
     def metric(self, learned: Learned, images: Tensor, seed: int) -> Tensor:
         """That of the rule, for some images."""
-        asked = self.setting.data.train.inputs[self.some(ASKED, seed, "asked")]
-        return metric(self.setting, learned["start"], images, asked, learned["gain"])
+        inputs = self.setting.data.train.inputs[self.some(RIGHT, seed, "asked")]
+        return metric(self.setting, learned["start"], images, inputs, learned["gain"])
 
     def learned(self, seed: int) -> Learned:
         """The start and the rule, learned through the steps, from the start in silico."""
         first, count = begin(self.setting, self.start(BEGUN, seed)), META["units"]
         images, labels = self.chosen(seed)
-        made: list[Tensor] = []
+        made: dict[str, Tensor] = {}
 
         def after(learned: Learned, index: int) -> Tensor:
             if index % META["refresh"] == 0:
-                made[:] = [self.metric(learned, images, seed)]
+                made["metric"] = self.metric(learned, images, seed)
             key = (seed, OURS, index)
             units = self.training_fleet(count, *key)
-            params, _ = adapt(self.setting, learned, *made, units, images, labels)
+            params, _ = adapt(self.setting, learned, made["metric"], units, images, labels)
             return self.loss(params, self.batch(count, META["batch"], key=key), units)
 
         lr = {n: optree.tree_map(lambda _, rate=LEARNING[n]: rate, v) for n, v in first.items()}

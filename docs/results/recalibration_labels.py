@@ -47,7 +47,7 @@ META = {"steps": 600, "batch": 300, "units": 4, "refresh": 25}
 CLIP = 0.15
 """Some steps leave what is linear, and a great gradient would hold Adam back for long."""
 POOL, ASKED, RIGHT = 1500, 400, 300
-"""Training images to choose from, those that are asked about, and those that controls make up on."""
+"""Training images to choose from, to be asked about, and for controls to make up on."""
 RADIUS = 1.0
 LOOKED_AT = 500
 """Validation images that choices are made on."""

@@ -48,7 +48,7 @@ def collect(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         "seeds": seeds,
         "units_per_seed": ours.accuracy.units,
         "metric": "points of test accuracy over the converged population start, paired by unit: "
-        "50 labelled images, 10 physics-aware steps, no fit of the twin; offsets of spread 1.0, "
+        "50 labelled images, 4 physics-aware steps, no fit of the twin; offsets of spread 1.0, "
         "couplings within ±4",
         "values": [round(100 * (v - there[s, u]), 5) for s, u, v in ours.values],
         "mean": round(100 * points.mean, 5),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metaphys.nn import run_on
-from metaphys.physics import Device, PhysicsAware, System, Unknowns
+from metaphys.physics import Device, PhysicsAware, System, Unknowns, WithArchive
 from metaphys.training._draws import Params
 
 Scores = dict[str, Tensor]
@@ -81,6 +81,11 @@ class Fleet:
         total = sum(device.calls for group in self.groups for device in group)
         return total // self.count
 
+    @property
+    def saved(self) -> float:
+        """Time that was not spent, because an archive had the readouts, in s."""
+        return sum(_saved(device) for group in self.groups for device in group)
+
     def each(self, function: Callable[..., Any], in_dims: Sequence[int | None], *args: Any) -> Any:
         """What ``function(apply, *args)`` gives on every unit, along a new leading dimension.
 
@@ -110,6 +115,15 @@ class Fleet:
             return running(self.network, *physics)(params, inputs)
 
         return apply
+
+
+def _saved(device: Any) -> float:
+    """Of a device and what it wraps."""
+    total = 0.0
+    while device is not None:
+        total += device.saved if isinstance(device, WithArchive) else 0.0
+        device = getattr(device, "device", None)
+    return total
 
 
 def _own(args: Sequence[Any], in_dims: Sequence[int | None], unit: int) -> list[Any]:

@@ -46,6 +46,9 @@ def test_a_second_start_measures_nothing_twice_and_goes_on_with_the_same_noise(p
     for one, other in zip(before + after, expected[:2] + expected):
         assert one.equal(other)
     assert (again.replayed, again.calls, again.device.calls) == (2, 16, 16)
+    spent = sqlite3.connect(path).execute("SELECT seconds FROM measurements ORDER BY time")
+    assert again.saved == pytest.approx(sum(each for (each,) in spent.fetchall()[:2]))
+    assert again.saved > 0 == first.saved
     assert not expected[0].equal(expected[1])  # the noise of each is its own
 
 

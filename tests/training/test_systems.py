@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -339,9 +340,14 @@ def test_a_run_in_ngspice_measures_held_out_units_and_none_twice(
     assert sorted(samples) == sorted(calls for _, calls in taken)
     reached = {row["method"]: row["device_calls"] for row in rows}
     assert reached["meta-learned"] == reached["twin fitted by Gauss-Newton"] == config.calls == 6
+    file.execute("UPDATE measurements SET seconds = 1000")
+    file.commit()
     shutil.rmtree(tmp_path / "run" / "checkpoints")  # as if killed before the first was written
     samples.clear()
     assert run(resume=True) == rows and samples == []
+    # Two steps took what they took when they were measured, and the little that they take now.
+    courses = json.loads((tmp_path / "run" / "summary.json").read_text())["courses"]
+    assert all(2000 < course["seconds"] < 2900 for course in courses.values())
 
 
 @in_ngspice

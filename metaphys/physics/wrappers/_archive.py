@@ -62,6 +62,7 @@ class WithArchive(Wrapper):
 
     Attributes:
         replayed: how many batches came from the file.
+        saved: the time that measuring those had taken, in s.
 
     Raises:
         ValueError: the file is no archive, or another program writes to it for more than a minute.
@@ -83,7 +84,8 @@ class WithArchive(Wrapper):
     def __init__(self, device: Device, path: str | Path, *, name: str) -> None:
         super().__init__(device)
         check(isinstance(name, str), "name", expected="a string", got=name, error=TypeError)
-        self.path, self.name, self.replayed = Path(path), name, 0
+        self.path, self.name = Path(path), name
+        self.replayed, self.saved = 0, 0.0
         self._seen: Counter[str] = Counter()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as file:
@@ -109,16 +111,17 @@ class WithArchive(Wrapper):
         return readout.to(drive)
 
     def _stored(self, place: tuple[str, str, int]) -> Tensor | None:
-        query = "SELECT shape, readout, state FROM measurements"
+        query = "SELECT shape, readout, state, seconds FROM measurements"
         with self._open() as file:
             found = file.execute(
                 f"{query} WHERE device = ? AND input = ? AND occurrence = ?", place
             ).fetchone()
         if found is None:
             return None
-        shape, numbers, state = found
+        shape, numbers, state, seconds = found
         self.device.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
         self.replayed += 1
+        self.saved += seconds
         # A copy, because bytes are read-only.
         return torch.frombuffer(bytearray(numbers), dtype=torch.float64).reshape(json.loads(shape))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys.training._checks import check_config
-from metaphys.training._options import from_plain
+from metaphys.training._options import at_most, from_plain
 from metaphys.training._patience import Patience
 
 
@@ -147,18 +147,21 @@ class Config(Patience):
 
     def quick(self) -> Config:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
-        few = {
+        most = {
             "nominal_steps": 20,
             "population_steps": 10,
             "meta_steps": 5,
             "full_epochs": 2,
             "epoch_steps": 5,
             "twin_steps": 5,
+            "units": 2,
+            "labels": 10,
+            "adapt_steps": 2,
+            "queries": 10,
+            "classical_units": 1,
+            "judged": 100,
         }
-        small = {"units": 2, "labels": 10, "adapt_steps": 2, "queries": 10, "classical_units": 1}
-        small |= {"judged": 100}
-        small = {name: min(getattr(self, name), most) for name, most in small.items()}
-        return dataclasses.replace(self, **small, **few)
+        return dataclasses.replace(self, **at_most(self, most))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

@@ -37,6 +37,18 @@ def from_plain(kind: type[Options], values: Any) -> Options:
         raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}.") from error
 
 
+def at_most(config: Any, most: Mapping[str, int]) -> dict[str, Any]:
+    """The options of a configuration that are named, none above its bound; ``None`` is above all.
+
+    Example:
+        >>> from metaphys.training import Config
+        >>> at_most(Config(units=3, meta_steps=7), {"units": 2, "meta_steps": 9, "epoch_steps": 5})
+        {'units': 2, 'meta_steps': 7, 'epoch_steps': 5}
+    """
+    values = {name: getattr(config, name) for name in most}
+    return {n: most[n] if value is None else min(value, most[n]) for n, value in values.items()}
+
+
 def alike(kind: type[Options], other: Any, shared: str, **own: Any) -> Options:
     """The configuration of another kind of experiment that has some options in common.
 

@@ -220,6 +220,15 @@ def test_epochs_that_mean_nothing_are_refused(kind: Any, given: dict[str, Any]) 
     assert quick.full_epochs * quick.epoch_steps <= 10
 
 
+@pytest.mark.parametrize("kind", [Config, RecalibrationConfig])
+def test_a_quick_run_is_never_longer_than_what_was_asked_for(kind: Any) -> None:
+    asked = dataclasses.replace(kind(), full_epochs=1, epoch_steps=1, twin_steps=1, units=1)
+    assert asked.quick() == dataclasses.replace(
+        asked.quick(), full_epochs=1, epoch_steps=1, twin_steps=1, units=1
+    )
+    assert asked.quick().quick() == asked.quick()
+
+
 def test_the_picture_has_a_line_a_unit_and_a_dot_where_it_was_taken() -> None:
     found = [[0.5, 0.9, 0.9, 0.8], [0.7]]
     (axes,) = drawn(found, "full training").axes

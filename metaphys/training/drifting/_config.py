@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files
-from metaphys.training._options import from_plain
+from metaphys.training._options import at_most, from_plain
 
 CHOICES = {"system": ("plate", "circuit", "shg"), "data": ("digits", "mnist", "vowels")}
 QUICK_INTERVALS = 4
@@ -139,8 +139,7 @@ class DriftConfig:
             "calls": 5 * self.layers,
             "first_calls": 5 * self.layers,
         }
-        few = {name: min(getattr(self, name), value) for name, value in most.items()}
-        return dataclasses.replace(self, **few)
+        return dataclasses.replace(self, **at_most(self, most))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

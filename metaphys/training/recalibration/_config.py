@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files
+from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
 SYSTEMS = ("oscillators", "plate", "circuit", "shg")
@@ -187,14 +188,23 @@ class RecalibrationConfig(Patience):
 
     def quick(self) -> RecalibrationConfig:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
-        few = {"start_steps": 10, "twin_steps": 3, "prior_units": 1, "prior_rounds": 1}
-        few |= {"prior_calls": 8, "tuning_units": 1, "full_epochs": 2}
-        few |= {"epoch_steps": 2}
-        few |= {"judged": min(self.judged, 50), "full_units": min(self.full_units, 1)}
+        most = {
+            "start_steps": 10,
+            "twin_steps": 3,
+            "prior_units": 1,
+            "prior_rounds": 1,
+            "prior_calls": 8,
+            "tuning_units": 1,
+            "full_epochs": 2,
+            "epoch_steps": 2,
+            "judged": 50,
+            "full_units": 1,
+            "units": 2,
+        }
         scale = min(1.0, QUICK_CALLS / self.budgets[-1])
         scaled = {max(self.layers, round(scale * budget)) for budget in self.budgets}
-        units, budgets = min(self.units, 2), tuple(sorted(scaled))
-        return dataclasses.replace(self, units=units, budgets=budgets, **few)
+        few = at_most(self, most)
+        return dataclasses.replace(self, budgets=tuple(sorted(scaled)), **few)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

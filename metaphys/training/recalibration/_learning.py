@@ -84,10 +84,10 @@ def _start(
 
 def of_another(setting: Setting, phase: Phases, prior: Prior, start: Params) -> Params:
     """Controls that were made for a training unit, as ours are for one that is judged."""
-    budget = setting.config.budgets[-1:]
+    most = setting.config.budgets[-1]
 
     def step(params: Params, index: int) -> Params:
-        (known,) = identify(prior, setting.measurements(ANOTHER, *budget), budget)
+        (known,) = identify(prior, setting.measurements(ANOTHER, most), [most])
         return adapted(setting, start, known, (setting.config.seed, "another"))
 
     return phase("another unit", start, step, 1)

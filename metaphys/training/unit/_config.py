@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files, check_ngspice
-from metaphys.training._options import from_plain
+from metaphys.training._options import at_most, from_plain
 from metaphys.training._patience import Patience
 
 CHOICES = {
@@ -160,8 +160,8 @@ class TrainConfig(Patience):
 
     def quick(self) -> TrainConfig:
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
-        few = {"steps": min(self.steps, QUICK_STEPS), "judged": min(self.judged, 50), "looks": 2}
-        return dataclasses.replace(self, **few)
+        most = {"steps": QUICK_STEPS, "judged": 50, "looks": 2}
+        return dataclasses.replace(self, **at_most(self, most))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""

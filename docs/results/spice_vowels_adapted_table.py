@@ -70,7 +70,12 @@ def collect(book: Book, parameters: tuple[int, int]) -> dict[str, Any]:
         "device_calls": ours.device_calls,
         "published": None,
         "baselines": {
-            n: {**_mean(m.accuracy), "worst": round(m.accuracy.least, 6), "calls": m.device_calls}
+            n: {
+                **_mean(m.accuracy),
+                "worst": round(m.accuracy.least, 6),
+                "calls": m.device_calls,
+                "units": m.accuracy.units,
+            }
             for n, m in found.items()
             if m is not ours
         },
@@ -90,7 +95,7 @@ def told(result: dict[str, Any]) -> str:
     own = {key: result[key] for key in ("mean", "interval")}
     every = {f"**{OURS}**": {**own, "calls": result["device_calls"]}, **result["baselines"]}
     counted = {"units": len(result["units"]), "seeds": result["splits_per_unit"]}
-    shown = {name: {**of, **counted, "half": of["interval"]} for name, of in every.items()}
+    shown = {name: {**counted, **of, "half": of["interval"]} for name, of in every.items()}
     gains = {n: {**g, "half": g["interval"]} for n, g in result["paired_gain"].items()}
     behind = -result["paired_gain"][FULL]["mean"]
     reached = "reached" if behind <= ALLOWED else "NOT reached"

@@ -15,6 +15,7 @@ from tests.docs.scripts import result_script
 script = result_script("spice_vowels_adapted")
 table = result_script("spice_vowels_adapted_table")
 Book = result_script("_book").Book
+rows = result_script("_rows")
 UNIT = 10_003
 
 
@@ -45,6 +46,41 @@ def test_a_unit_is_measured_twice_a_layer_and_no_more(case: Any) -> None:
     assert sum(layer.calls for layer in layers) == script.BUDGET == 6
     one, other = (layer.first(1) for layer in layers[:2])
     assert bool((one[0] != other[0]).any())
+
+
+def test_full_training_calls_a_unit_as_often_as_it_says(
+    case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "EPOCH_STEPS", 2)
+    devices, make = [], script.WithNoise
+
+    def kept(*given: Any, **options: Any) -> Any:
+        devices.append(make(*given, **options))
+        return devices[-1]
+
+    monkeypatch.setattr(script, "WithNoise", kept)
+    training = case.full(UNIT, spice=False)
+    state = training.begun
+    for index in range(2):
+        state = training.step(state, index)
+    (course,) = script.courses(state)
+    assert len(course) == 1 and training.epochs.looked_at is case.data.validation
+    spent = script.LAYERS * training.epochs.measured(course)
+    assert sum(device.calls for device in devices) == spent == 3 * (2 * 40 + 7)
+    assert all(not state.best[name].equal(value) for name, value in training.begun.best.items())
+
+
+def test_what_full_training_looks_at_it_is_not_trained_on() -> None:
+    """Vowels come without validation: five of the 25 of each class are set aside."""
+    inputs = torch.arange(175.0).unsqueeze(1)
+    every = Split(inputs, torch.arange(175) % 7)
+    none = Split(inputs[:0], every.targets[:0])
+    data = Dataset("x", 7, (1,), every, none, none, linear_accuracy=None, source="")
+    found = rows.with_validation(data)
+    assert found.validation.targets.bincount().tolist() == [5] * 7
+    both = torch.cat([found.train.inputs, found.validation.inputs]).flatten()
+    assert both.sort().values.equal(inputs.flatten()) and found.test is none
+    assert rows.with_validation(found) is found
 
 
 def row(method: str, unit: int, split: int, reached: float, calls: int = 0) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from metaphys.training.recalibration import Prior, RecalibrationConfig, Setting,
 
 HERE = Path(__file__).parent
 SNR = 30.0  # dB, of the readings on vowels
-FULL_EPOCHS, FULL_LR = 30, {"plate": 0.01, "circuit": 0.01}
+FULL_EPOCHS, FULL_LR = 30, {"plate": 0.01}
 """Of full training: epochs at most, and the first rate, where it is not that of all training."""
 EXPERIMENTS = {
     "shg-vowels": RecalibrationConfig(

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import tyro
 from _book import Book
-from _rows import fit, linear, scaled, with_validation
+from _rows import accuracy, fit, linear, scaled, with_validation
 from _vowels import counted
 from spice_vowels import EXPERIMENT, LAYERS, SPREAD, TWIN, circuits, in_ngspice, network
 from spice_vowels_adapted_table import FULL, store
@@ -213,6 +213,21 @@ class Case:
             )
         return sum(d.calls for d in devices), {n: v.detach() for n, v in found.items()}
 
+    def briefly(self, unit: int) -> tuple[int, float]:
+        """Physics-aware training as ``spice_vowels.py`` has it: calls and accuracy."""
+        net, devices = network(TWIN, self.seed), self.devices(unit)
+        net.load_state_dict(self.start, strict=False)
+        with run_on(net, *(PhysicsAware(d, TWIN) for d in devices)):
+            fit(
+                net,
+                self.data.train,
+                steps=EXPERIMENT.steps_on_unit,
+                lr=EXPERIMENT.lr_on_unit,
+                **self.given,
+            )
+            calls = sum(d.calls for d in devices)
+            return calls, accuracy(net, self.data.test)
+
     def full(self, unit: int, spice: bool = True) -> UntilFlat:
         """Physics-aware training with the nominal circuit as the twin, until it is flat."""
         bare = self.bare(unit, spice)
@@ -301,6 +316,7 @@ class Experiment:
         bare: dict[str, Callable[[], tuple[int, float]]] = {
             "linear classifier": lambda: (0, linear(case.data.train, case.data.test)),
             "in silico, not moved": lambda: (0, case.in_silico()),
+            f"{EXPERIMENT.steps_on_unit} steps on the unit": lambda: case.briefly(unit),
         }
         adapting: dict[str, Callable[[], tuple[int, Params]]] = {
             "recalibrated": lambda: case.recalibrated(unit),

@@ -158,7 +158,7 @@ class Experiment:
         file, start = self.folder / "another.safetensors", self.start("in silico", 0)
         if not file.exists():
             most = self.config.budgets[-1:]
-            (known,) = identify(self.prior(), self.setting.measurements(ANOTHER, *most), most)
+            (known,) = identify(self.prior(), self.setting.measurements(ANOTHER, most[0]), most)
             save_tree(file, adapted(self.setting, start, known, (0, "other")), {})
         return load_tree(file, start)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from metaphys.training._findings import META, QUICK, headline, percent
 from metaphys.training._statistics import Method, methods
 from metaphys.training.drifting import DriftConfig
-from metaphys.training.drifting._courses import cost, courses
+from metaphys.training.drifting._courses import courses
 from metaphys.training.recalibration import RecalibrationConfig
 from metaphys.training.recalibration._findings import headline as recalibrated
 from metaphys.training.recalibration._names import OURS, under
@@ -69,9 +69,10 @@ def print_courses(rows: Sequence[Mapping[str, Any]], config: DriftConfig) -> Non
     table.add_column("method", no_wrap=True)
     for name in (*names, "labels", "calls"):
         table.add_column(name, justify="right")
+    costs = {row["method"]: (row["labels"], row["device_calls"]) for row in rows}  # the last day's
     for index, course in enumerate(courses(rows)):
-        of, costs = course.summary(), cost(course.method, config)
-        shown = [f"{100 * of[name]:.1f} %" for name in names] + [f"{each:,}" for each in costs]
+        of, spent = course.summary(), costs[course.method]
+        shown = [f"{100 * of[name]:.1f} %" for name in names] + [f"{each:,}" for each in spent]
         table.add_row(course.method, *shown, style=None if index else "bold")
     console = Console(highlight=False)
     console.print(table)

@@ -90,7 +90,7 @@ def cost(method: str, config: DriftConfig, steps: int) -> tuple[int, int]:
         steps: of fine-tuning, which are of equal size: what is over is not spent.
 
     Example:
-        >>> config = DriftConfig(layers=3, drives=16)
+        >>> config = DriftConfig(layers=3, calls=50)
         >>> cost("filter", config, 5), cost("fine-tuning", config, 5)
         ((0, 48), (15, 45))
     """

@@ -57,8 +57,11 @@ def paired_table(
     return "\n".join(lines) + "\n"
 
 
-def write(page: Path, text: str) -> None:
-    """Put a table where the last one stood on its page."""
-    before, _, rest = page.read_text().partition("<!-- table -->\n")
-    text = f"<!-- table -->\n{text}<!-- end -->\n"
-    page.write_text(before + text + rest.partition("<!-- end -->\n")[2])
+def write(page: Path, text: str, mark: str = "table") -> None:
+    """Put a table where the last one stood on its page, between ``<!-- mark -->`` and the end."""
+    opening = f"<!-- {mark} -->\n"
+    before, found, rest = page.read_text().partition(opening)
+    if not found:
+        raise ValueError(f"`page` must have a line <!-- {mark} -->, but {page.name} has none.")
+    after = rest.partition("<!-- end -->\n")[2]
+    page.write_text(f"{before}{opening}{text}<!-- end -->\n{after}")

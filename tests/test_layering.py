@@ -10,11 +10,12 @@ import pytest
 import metaphys
 
 PACKAGE = Path(metaphys.__file__).parent
-GROUND = {"_typing", "_errors", "_tree", "_replay", "_slots", "_saving"}
+GROUND = {"_typing", "_errors", "_options", "_tree", "_replay", "_slots", "_saving"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_typing": set(),
     "_errors": set(),
+    "_options": {"_typing", "_errors"},
     "_tree": {"_typing", "_errors"},
     "_replay": {"_typing", "_errors"},
     "_slots": set(),

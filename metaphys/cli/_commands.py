@@ -205,7 +205,6 @@ class Characterize(Command):
         from metaphys.cli._tables import print_table
         from metaphys.physics import characterize
 
-        self.patience.check_patience()
         prepared(self.run_dir, self.overwrite)
         device = self.patience.patiently(device_at(self.device, self.unit, self.noise))
         rate = RATES.get(self.device) if self.rate is None else self.rate

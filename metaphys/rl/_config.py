@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaphys._errors import check
+from metaphys._options import conform
 from metaphys.rl._methods import METHODS
 
 
@@ -46,6 +47,7 @@ class Config:
     """Threads of the tensor library. Small tensors gain nothing from more."""
 
     def __post_init__(self) -> None:
+        conform(self)
         positive = ("seeds", "outer_iters", "tasks", "evaluate_every", "evaluation_tasks")
         for name in (*positive, "test_tasks", "threads"):
             value = getattr(self, name)

@@ -62,7 +62,7 @@ def read_rl(path: Path) -> RLRun:
     rows, stored = read_metrics(path / "metrics.csv", CURVES), read_config(path)
     summary, options = read_json(path / "summary.json"), stored["config"]
     try:
-        config = Config(**{**options, "methods": tuple(options.get("methods", ()))})
+        config = Config(**options)
     except TypeError as error:  # an unknown option, or one of another kind
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
     _check(path, config, rows, summary)

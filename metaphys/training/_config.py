@@ -135,9 +135,7 @@ class Config(Patience):
     device call."""
 
     def __post_init__(self) -> None:
-        # What a file or a command line gave may be a list.
-        object.__setattr__(self, "learn", tuple(self.learn))
-        self.check_patience()
+        super().__post_init__()
         check_config(self)
 
     @property

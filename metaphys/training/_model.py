@@ -139,7 +139,6 @@ def adapt_unit(
     check((unit is None) != (devices is None), "unit", expected="a seed, or devices", got=given)
     check(unit is None or unit >= 0, "unit", expected="a seed >= 0", got=unit)
     check(judged is None or judged >= 1, "judged", expected=">= 1", got=judged)
-    patience.check_patience()
     checkpoint, own_name = Path(checkpoint), f"adapted-{_named(unit)}.safetensors"
     path = checkpoint.with_name(own_name) if output is None else Path(output)
     _check_output(path, checkpoint)

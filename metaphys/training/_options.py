@@ -30,11 +30,10 @@ def from_plain(kind: type[Options], values: Any) -> Options:
     known = sorted(field.name for field in dataclasses.fields(kind))
     fits = isinstance(values, dict) and set(values) <= {*known}
     check(fits, "config", expected=f"of entries among {known}", got=values)
-    root = values.get("data_root")
     try:
-        return kind(**{**values, "data_root": None if root is None else Path(root)})
-    except TypeError as error:  # a comparison with a string, for example
-        raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}.") from error
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}") from error
 
 
 def at_most(config: Any, most: Mapping[str, int]) -> dict[str, Any]:

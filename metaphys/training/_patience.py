@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaphys._errors import check
+from metaphys._options import conform
 from metaphys.physics import Device, WithRetries
 
 
@@ -25,8 +26,8 @@ class Patience:
     timeout: float | None = None
     """Time that a measurement may take, in s; ``None`` for any time."""
 
-    def check_patience(self) -> None:
-        """Raise a ``ValueError`` where an option is out of range."""
+    def __post_init__(self) -> None:
+        conform(self)
         check(self.attempts >= 1, "attempts", expected=">= 1", got=self.attempts)
         fits = self.timeout is None or self.timeout > 0
         check(fits, "timeout", expected="> 0 (s), or None for any time", got=self.timeout)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
+from metaphys._options import conform
 from metaphys.training._checks import check_files
 from metaphys.training._options import at_most, from_plain
 
-CHOICES = {"system": ("plate", "circuit", "shg"), "data": ("digits", "mnist", "vowels")}
 QUICK_INTERVALS = 4
 
 
@@ -93,9 +93,7 @@ class DriftConfig:
     """Test samples that accuracies are measured on, at most."""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
+        conform(self)
         for name in _COUNTS:
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
         for name in ("seed", "interval_steps", "first_steps", "noise"):

@@ -13,8 +13,6 @@ from metaphys.training._checks import check_files
 from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
-SYSTEMS = ("oscillators", "plate", "circuit", "shg")
-DATA = ("digits", "mnist", "vowels")
 QUICK_CALLS = 12
 _REAL = ("spread", "noise", "gain", "gain_spread", "amplitude", "force_limit")
 _REAL += ("coupling_limit", "start_lr", "twin_lr")
@@ -122,8 +120,7 @@ class RecalibrationConfig(Patience):
     """Steps of an epoch of it; ``None`` for a pass over the training samples, 100 at least."""
 
     def __post_init__(self) -> None:
-        self.check_patience()
-        object.__setattr__(self, "budgets", tuple(self.budgets))  # a list, as JSON has it
+        super().__post_init__()
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:]))
         positive = len(self.budgets) > 0 and self.budgets[0] >= 1
         fits = rising and positive
@@ -160,10 +157,6 @@ class RecalibrationConfig(Patience):
             check(value is None or math.isfinite(value), name, expected="finite", got=value)
         check(self.gain > -1, "gain", expected="> -1", got=self.gain)
         check(self.force_limit > 0, "force_limit", expected="> 0", got=self.force_limit)
-        for name, choices in {"system": SYSTEMS, "data": (*DATA, None)}.items():
-            value = getattr(self, name)
-            words = ", ".join(map(str, choices))
-            check(value in choices, name, expected=f"one of {words}", got=repr(value))
         check_files(self.dataset, self.data_root)
         if self.system == "oscillators":
             check(self.data != "vowels", "data", expected="digits or mnist", got=repr(self.data))

@@ -13,14 +13,6 @@ from metaphys.training._checks import check_files, check_ngspice
 from metaphys.training._options import at_most, from_plain
 from metaphys.training._patience import Patience
 
-CHOICES = {
-    "system": ("plate", "circuit", "shg", "oscillators"),
-    "device": ("simulated", "spice"),
-    "data": ("digits", "mnist", "vowels"),
-    "rule": ("pat", "in-silico", "spsa", "dfa"),
-    "twin": ("nominal", "fitted"),
-}
-
 
 @dataclass(frozen=True)
 class TrainConfig(Patience):
@@ -95,10 +87,7 @@ class TrainConfig(Patience):
     """Threads of the tensor library. ngspice runs in as many processes as there are CPU cores."""
 
     def __post_init__(self) -> None:
-        self.check_patience()
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            check(value in choices, name, expected=f"one of {', '.join(choices)}", got=repr(value))
+        super().__post_init__()
         for name in _COUNTS:
             value = getattr(self, name)
             check(value >= 1, name, expected=">= 1", got=value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from metaphys._errors import check
+from metaphys.training._draws import TRAINING_UNITS, VALIDATION_UNITS
 
 COUNTS = (
     *("pool", "units", "labels", "adapt_steps", "queries"),
@@ -45,6 +46,14 @@ def check_config(config: Any) -> None:
         remedy="Formants are no angles; take another system.",
     )
     check_files(config.data, config.data_root)
+
+
+def check_units(config: Any, *names: str) -> None:
+    """Raise a ``ValueError`` where so many units reach into the seeds of another purpose."""
+    most = VALIDATION_UNITS - TRAINING_UNITS
+    for name in names:
+        value = getattr(config, name)
+        check(1 <= value <= most, name, expected=f"from 1 to {most:,}", got=value)
 
 
 def check_ngspice(device: str, system: str) -> None:

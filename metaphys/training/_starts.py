@@ -21,6 +21,9 @@ VALIDATION = range(VALIDATION_UNITS, VALIDATION_UNITS + 10)
 ANOTHER = VALIDATION_UNITS + 100
 """The unit whose controls are moved to others."""
 
+OF_A_SEED = 100
+"""Seeds of held-out units that a run's seed has to itself, at least."""
+
 
 class Full(NamedTuple):
     """Units that were trained on until they were flat.
@@ -53,8 +56,13 @@ class Starts(NamedTuple):
 
 
 def held_out_units(config: Config) -> list[int]:
-    """The held-out units of a seed; other seeds have others."""
-    first = TEST_UNITS + 100 * config.seed
+    """The held-out units of a seed; other seeds have others, however many units there are.
+
+    Example:
+        >>> [held_out_units(Config(seed=seed, units=2)) for seed in (0, 1)]
+        [[20000, 20001], [20100, 20101]]
+    """
+    first = TEST_UNITS + max(OF_A_SEED, config.units) * config.seed
     return list(range(first, first + config.units))
 
 

@@ -566,6 +566,7 @@ def test_reports_of_two_runs_stand_one_after_the_other(tmp_path: Path) -> None:
     [
         ({"system": "oscillators"}, "`system` must be one of plate, circuit, shg"),
         ({"units": 0}, "`units` must be >= 1, but got 0."),
+        ({"walk_units": 10_001}, "`walk_units` must be from 1 to 10,000, but got 10001."),
         ({"walk": 0.0}, "`walk` must be > 0, finite, but got 0.0."),
         ({"noise": float("nan")}, "`noise` must be >= 0, finite, but got nan."),
         ({"calls": 1}, "`calls` must be >= 2, a call of each layer, but got 1."),

@@ -36,6 +36,7 @@ from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._loop import begin, check_finite, value_and_grad
 from metaphys.training._meta import begin_meta, learned_rule
 from metaphys.training._outer import BATCH, nominal_step
+from metaphys.training._starts import held_out_units
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 
 TINY = Config(
@@ -338,6 +339,15 @@ def test_adapted_controls_go_to_a_file(tmp_path: Path) -> None:
 def test_config_refuses_what_is_out_of_range_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):
         dataclasses.replace(TINY, **{field: value})
+
+
+@pytest.mark.parametrize("count", [1, 20, 100, 101, 250])
+def test_no_unit_is_held_out_for_two_seeds(count: int) -> None:
+    found = [held_out_units(Config(units=count, seed=seed)) for seed in range(4)]
+    everyone = [unit for units in found for unit in units]
+    assert len(set(everyone)) == len(everyone) == 4 * count and min(everyone) == 20_000
+    if count <= 100:  # those of the stored figures
+        assert [units[0] for units in found] == [20_000, 20_100, 20_200, 20_300]
 
 
 def test_more_labels_than_samples_are_refused() -> None:

@@ -410,11 +410,20 @@ def test_imagined_units_are_those_of_the_prior() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"data": "vowels"}, {"budgets": (2, 4), "layers": 3, "system": "shg"}, {"system": "laser"}],
+    ("name", "change"),
+    [
+        ("data_root", {"data": "vowels"}),
+        ("data", {"data": "vowels", "data_root": "somewhere"}),
+        ("budgets", {"budgets": (2, 4), "layers": 3, "system": "shg"}),
+        ("system", {"system": "laser"}),
+        ("prior_units", {"prior_units": 10_001}),
+        ("tuning_units", {"tuning_units": 10_001}),  # the last would be a test unit
+    ],
 )
-def test_a_system_is_refused_with_what_does_not_fit(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"data_root|budgets|system"):
+def test_a_configuration_is_refused_with_what_does_not_fit(
+    name: str, change: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"^`{name}` must be"):
         RecalibrationConfig(**change)
 
 

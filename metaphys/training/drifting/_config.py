@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys._options import conform
-from metaphys.training._checks import check_files
+from metaphys.training._checks import check_files, check_units
 from metaphys.training._options import at_most, from_plain
 
 QUICK_INTERVALS = 4
@@ -96,6 +96,7 @@ class DriftConfig:
         conform(self)
         for name in _COUNTS:
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
+        check_units(self, "walk_units")
         for name in ("seed", "interval_steps", "first_steps", "noise"):
             value = getattr(self, name)
             check(0 <= value < math.inf, name, expected=">= 0, finite", got=value)
@@ -155,5 +156,5 @@ class DriftConfig:
         return from_plain(cls, values)
 
 
-_COUNTS = ("pool", "layers", "units", "intervals", "batch", "steps", "walk_units")
+_COUNTS = ("pool", "layers", "units", "intervals", "batch", "steps")
 _COUNTS += ("walk_intervals", "judged")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
-from metaphys.training._checks import check_files
+from metaphys.training._checks import check_files, check_units
 from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
@@ -127,17 +127,16 @@ class RecalibrationConfig(Patience):
         check(fits, "budgets", expected="ascending numbers >= 1", got=self.budgets)
         for name in (
             "units",
-            "prior_units",
             "prior_calls",
             "batch",
             "start_steps",
             "layers",
             "judged",
             "fine_steps",
-            "tuning_units",
             "full_epochs",
         ):
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
+        check_units(self, "prior_units", "tuning_units")
         for name in ("seed", "prior_rounds", "twin_steps", "noise", "gain_spread", "full_units"):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
         for name in ("spread", "amplitude"):

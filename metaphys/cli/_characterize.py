@@ -51,8 +51,7 @@ def device_at(place: str, unit: int, noise: float) -> Device:
         noise: of a simulated unit, in its readout's unit.
 
     Raises:
-        ValueError: there is no such device.
-        TypeError: it is none.
+        ValueError: there is no such device, making it raised, or a number is out of range.
     """
     check(unit >= 0, "unit", expected="a seed >= 0", got=unit)
     check(0 <= noise < math.inf, "noise", expected=">= 0 and finite", got=noise)

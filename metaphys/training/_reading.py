@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,21 @@ def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, An
         return from_plain(kind, stored["config"]), stored.get("environment", {})
     except ValueError as error:
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
+
+
+def check_own(method: str, methods: Iterable[str], path: Path) -> None:
+    """Refuse a run that has no row of the method that its report is about.
+
+    Raises:
+        ValueError: there is none.
+    """
+    check(
+        method in {*methods},
+        "metrics.csv",
+        expected=f"with rows of {method!r}",
+        got=path / "metrics.csv",
+        remedy="Delete the run and start it again.",
+    )
 
 
 def read_curves(path: Path) -> dict[str, Any]:

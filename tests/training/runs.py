@@ -1,9 +1,12 @@
-"""Made-up finished runs, for the tests of reports and of the command line."""
+"""Made-up finished runs and what their pages show, for tests of reports and the command line."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Collection
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,25 @@ def replaced(file: Path, *place: Any, by: Any = None) -> None:
         inner = inner[key]
     inner[place[-1]] = by
     file.write_text(json.dumps(values))
+
+
+def text_of(page: Path) -> str:
+    """What a reader sees, white space joined."""
+    words: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_data(self, data: str) -> None:
+            if self.lasttag != "style":
+                words.append(data)
+
+    Reader().feed(page.read_text(encoding="utf-8"))
+    return " ".join(" ".join(words).split())
+
+
+def assert_stands_alone(page: Path, pictures: Collection[str]) -> None:
+    """It has these pictures in itself, and as files beside it, and asks nobody for anything."""
+    source = page.read_text(encoding="utf-8")
+    assert len(re.findall(r'<img src="data:image/svg\+xml;base64,', source)) == len(pictures)
+    assert not re.search(r'(?:src|href)="(?!data:)|url\(|@import|<script', source)
+    stored = {each.name for each in (page.parent / "pictures").iterdir()}
+    assert stored == {f"{name}.{kind}" for name in pictures for kind in ("svg", "png")}

@@ -26,11 +26,10 @@ from metaphys.training.drifting._courses import cost, rows
 from metaphys.training.drifting._equalizing import Amplified, Equalizer
 from metaphys.training.drifting._methods import FineTuning, OnTwins, Untouched, lived, score
 from metaphys.training.drifting._pictures import over_time
-from metaphys.training.drifting._report import sentences, write_report
+from metaphys.training.drifting._report import PICTURES, sentences, write_report
 from metaphys.training.drifting._results import read_drift
 from metaphys.training.drifting._training import of_the_first_day, stepped
-from tests.training.runs import replaced
-from tests.training.test_report import text_of
+from tests.training.runs import assert_stands_alone, replaced, text_of
 
 UNITS = [20_000, 20_001]
 TINY = DriftConfig(
@@ -528,8 +527,7 @@ def test_the_report_says_what_was_kept(tmp_path: Path) -> None:
     ):
         assert words in said, words
     assert page == path / "report.html"
-    assert (path / "pictures" / "over-time.svg").exists()
-    assert page.read_text().count("data:image/svg+xml") == 1
+    assert_stands_alone(page, PICTURES)
 
 
 def test_a_short_run_is_said_to_mean_nothing(tmp_path: Path) -> None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaphys._errors import check
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
-from metaphys.training._reading import read_options
+from metaphys.training._reading import check_own, read_options
 from metaphys.training.drifting._config import DriftConfig
 from metaphys.training.drifting._courses import ROW, Course, chosen, courses
 
@@ -55,8 +54,6 @@ def read_drift(path: Path) -> DriftRun:
     rows = read_metrics(path / "metrics.csv", ROW)
     config, environment = read_options(DriftConfig, path)
     found, summary = courses(rows), read_json(path / "summary.json")
-    own = [course.method for course in found]
-    remedy = "Delete the run and start it again."
-    check(OWN in own, "metrics.csv", expected=f"with rows of {OWN!r}", got=own, remedy=remedy)
+    check_own(OWN, (course.method for course in found), path)
     check_like(summary, SUMMARY, path / "summary.json")
     return DriftRun(path, config, environment, found, summary)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaphys._errors import check
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._options import from_plain
-from metaphys.training._reading import SECONDS, SWEEP, read_options, read_phases
+from metaphys.training._reading import SECONDS, SWEEP, check_own, read_options, read_phases
 from metaphys.training._results import Group, Run
 from metaphys.training._statistics import Method
 from metaphys.training.recalibration._config import RecalibrationConfig
@@ -36,14 +35,7 @@ def read_recalibration(path: Path) -> Run:
     rows = read_metrics(path / "metrics.csv")
     config, environment = read_options(RecalibrationConfig, path)
     curves, summary = read_phases(path / "curves.json"), read_json(path / "summary.json")
-    own = under(OURS, config.budgets)[-1]
-    check(
-        any(row["method"] == own for row in rows),
-        "metrics.csv",
-        expected=f"with rows of {own!r}",
-        got=path / "metrics.csv",
-        remedy="Delete the run and start it again.",
-    )
+    check_own(under(OURS, config.budgets)[-1], (row["method"] for row in rows), path)
     check_like(summary, SUMMARY, path / "summary.json")
     return Run(path, config.to_json(), environment, rows, curves, summary)
 

@@ -11,7 +11,7 @@ from metaphys._errors import check
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import RESUMED, Maybe, check_like
 from metaphys._runs._stored import read_json
-from metaphys.training._reading import SECONDS, read_curves, read_options
+from metaphys.training._reading import SECONDS, check_own, read_curves, read_options
 from metaphys.training.unit._config import TrainConfig
 
 LAYER = {"drive": [0.0], "device": [0.0], "twin": [0.0], "error": 0.0}
@@ -62,13 +62,7 @@ def read_trained(path: Path) -> TrainedRun:
     """
     rows = read_metrics(path / "metrics.csv")
     config, environment = read_options(TrainConfig, path)
-    check(
-        config.rule in [row["method"] for row in rows],
-        "metrics.csv",
-        expected=f"with a row of {config.rule}",
-        got=path / "metrics.csv",
-        remedy="Delete the run and train again.",
-    )
+    check_own(config.rule, (row["method"] for row in rows), path)
     curves, summary = read_curves(path / "curves.json"), read_json(path / "summary.json")
     _check(path, config.rule, curves, summary)
     return TrainedRun(path, config, environment, rows, curves, summary)

@@ -74,6 +74,8 @@ class Epochs:
         return len(course) * (self.steps * self.batch + len(self.looked_at))
 
     def labels(self, course: Sequence[float]) -> int:
-        """How many different ones, at most."""
-        seen = min(len(course) * self.steps * self.batch, len(self.data.train))
-        return seen + len(self.data.validation)
+        """How many different ones, at most; all of training where they are looked at as well."""
+        train, validation = len(self.data.train), len(self.data.validation)
+        if not validation:
+            return train
+        return min(len(course) * self.steps * self.batch, train) + validation

@@ -15,13 +15,9 @@ from metaphys._errors import check
 from metaphys.data import Dataset, Split
 from metaphys.physics import (
     Device,
-    MismatchUnknowns,
-    OscillatorSpread,
-    OscillatorUnknowns,
     Population,
     SimulatedDevice,
     System,
-    Unknowns,
     WithArchive,
     WithNoise,
 )
@@ -30,8 +26,9 @@ from metaphys.training._config import Config
 from metaphys.training._data import choosing, held, pooled, some
 from metaphys.training._draws import Params, generator, seed_of
 from metaphys.training._fleet import Fleet, Twins, running
-from metaphys.training._kinds import KINDS, deviation, scaled
+from metaphys.training._kinds import KINDS
 from metaphys.training._network import systems_of, trainable, with_head
+from metaphys.training._populations import populations, unknowns
 from metaphys.training._spice import in_ngspice
 from metaphys.training._tuned import TUNED
 
@@ -157,9 +154,8 @@ def build(config: Config) -> Problem:
     network = _network(config, data)
     initial = trainable(network)
     nominal = systems_of(network)
-    populations = _populations(config, nominal)
-    unknowns = tuple(_unknowns(config, system) for system in nominal)
-    return Problem(config, data, network, initial, populations, Twins(nominal, unknowns))
+    twins = Twins(nominal, tuple(unknowns(config, system) for system in nominal))
+    return Problem(config, data, network, initial, populations(config, nominal), twins)
 
 
 def _data(config: Config) -> Dataset:
@@ -181,36 +177,3 @@ def _network(config: Config, data: Dataset) -> nn.Module:
     given = limits if config.system == "oscillators" else {}
     network = KINDS[config.system].network(data, config.layers, source, False, **given)
     return with_head(network, data.classes) if "correction" in config.learn else network
-
-
-def _populations(config: Config, nominal: Sequence[System]) -> tuple[Population, ...]:
-    kind, spread = KINDS[config.system], _spread(config)
-    many = len(nominal) > 1
-    found = []
-    for layer, system in enumerate(nominal):
-        hardware = kind.hardware(system)
-        # Angles are of order 1 rad; any other readout is measured in its own deviations.
-        unit = 1.0 if config.system == "oscillators" else deviation(hardware, kind)
-        key = f"layer {layer}" if many else ""
-        found.append(Population(hardware, spread, config.noise * unit, key=key))
-    return tuple(found)
-
-
-def _spread(config: Config) -> Any:
-    if config.system != "oscillators":
-        return scaled(KINDS[config.system].spread, config.spread)
-    return OscillatorSpread(
-        coupling=config.coupling_spread,
-        tolerance=config.tolerance,
-        gain=config.gain,
-        gain_spread=config.gain_spread,
-        per_oscillator=True,
-    )
-
-
-def _unknowns(config: Config, system: Any) -> Unknowns:
-    """A twin's mismatch, which is nothing at scores of 0: around what nobody has measured."""
-    if config.system == "oscillators":
-        per_oscillator = config.gain_spread > 0
-        return OscillatorUnknowns(system, 1.0, 0.0, 0.2, per_oscillator=per_oscillator)
-    return MismatchUnknowns(system, scaled(KINDS[config.system].spread, max(config.spread, 1e-3)))

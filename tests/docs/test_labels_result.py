@@ -45,9 +45,11 @@ def inputs(setting: Setting) -> Tensor:
 
 
 def learned_of(setting: Setting, start: Params) -> dict[str, Any]:
-    """The rule with numbers that are not zero."""
+    """The rule with numbers that are not zero, and others for each step and control."""
     learned = labelled.begin(setting, start, STEPS)
-    return {**learned, "momentum": torch.full((STEPS,), 0.4), "trust": torch.full((STEPS,), 0.7)}
+    rates = learned["rates"] + torch.linspace(-0.2, 0.2, learned["rates"].shape[1])
+    momentum, trust = torch.linspace(0.3, 0.5, STEPS), torch.linspace(0.6, 0.8, STEPS)
+    return {**learned, "rates": rates, "momentum": momentum, "trust": trust}
 
 
 def units_off(setting: Setting, offset: Tensor) -> Any:
@@ -57,9 +59,9 @@ def units_off(setting: Setting, offset: Tensor) -> Any:
     return array.with_mismatch(mismatch)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def right_units(setting: Setting) -> Any:
+def right_units(setting: Setting, count: int = UNITS) -> Any:
     size = setting.nominal[0].ports.drive
-    return units_off(setting, torch.zeros(UNITS, size, size))
+    return units_off(setting, torch.zeros(count, size, size))
 
 
 def adapted(setting: Setting, learned: Any, units: Any, metric: Tensor) -> tuple[Params, int]:
@@ -142,6 +144,38 @@ def test_a_step_measures_every_label_once(setting: Setting, start: Params, input
     assert moved.shape[0] == UNITS and bool((moved[0] != moved[1]).any())
 
 
+def test_the_rule_is_heavy_ball_descent_along_the_metric(setting: Setting, start: Params) -> None:
+    learned, source = learned_of(setting, start), torch.Generator().manual_seed(4)
+    size, rates = len(linear.flat(start)), learned["rates"].exp()
+    metric = torch.randn(size, size, generator=source)
+    rule, velocity = labelled.rule(learned, metric), torch.zeros(size)
+    state = rule.init(start)
+    for step in range(STEPS):
+        grads = {n: torch.randn(v.shape, generator=source) for n, v in start.items()}
+        updates, state = rule.update(grads, state, start)
+        velocity = learned["momentum"][step] * velocity + rates[step] * (
+            metric @ linear.flat(grads)
+        )
+        torch.testing.assert_close(linear.flat(updates), -velocity)
+        torch.testing.assert_close(updates[linear.COUPLING], updates[linear.COUPLING].mT)
+
+
+def test_a_right_unit_is_drawn_to_its_label_as_far_as_it_is_trusted(
+    setting: Setting, start: Params, inputs: Tensor
+) -> None:
+    learned = {**labelled.begin(setting, start, 1), "trust": torch.full((1,), 0.3)}
+    images, labels = inputs[:IMAGES], setting.data.train.targets[:IMAGES]
+    params, _ = adapted(setting, learned, right_units(setting), torch.eye(len(linear.flat(start))))
+    right = right_units(setting, 1)
+    answer = answers(setting, labelled.spread(start, 1), right, images)[0]
+    wanted = 0.3 * (torch.nn.functional.one_hot(labels, 10) - answer.softmax(-1))
+    by_controls, _ = linear.derivatives(setting, start, images, GAIN)
+    moved = linear.flat(params) - linear.flat(start)
+    expected = torch.einsum("nc,ncp->p", wanted, by_controls)
+    torch.testing.assert_close(moved, expected.expand(UNITS, -1), rtol=1e-6, atol=1e-9)
+    assert float(expected.abs().max()) > 0.01
+
+
 def test_where_the_twin_is_right_and_no_label_trusted_nothing_moves(
     setting: Setting, start: Params, inputs: Tensor
 ) -> None:
@@ -150,7 +184,8 @@ def test_where_the_twin_is_right_and_no_label_trusted_nothing_moves(
     params, _ = adapted(setting, learned, right_units(setting), metric)
     for name, value in start.items():
         expected = value.expand(UNITS, *value.shape)
-        torch.testing.assert_close(params[name], expected, rtol=1e-4, atol=1e-4)
+        # The gain of the units is 0.1 in single precision.
+        torch.testing.assert_close(params[name], expected, rtol=0, atol=1e-8)
 
 
 def test_the_derivative_is_that_of_central_differences(

@@ -24,11 +24,13 @@ from metaphys.training.drifting import Course, DriftConfig, DriftingUnits, Setti
 from metaphys.training.drifting import _following as following
 from metaphys.training.drifting._courses import cost, rows
 from metaphys.training.drifting._equalizing import Amplified, Equalizer
+from metaphys.training.drifting._experiment import Experiment
 from metaphys.training.drifting._methods import FineTuning, OnTwins, Untouched, lived, score
 from metaphys.training.drifting._pictures import over_time
 from metaphys.training.drifting._report import PICTURES, sentences, write_report
 from metaphys.training.drifting._results import read_drift
 from metaphys.training.drifting._training import of_the_first_day, stepped
+from tests.training.blind import blind
 from tests.training.runs import assert_stands_alone, replaced, text_of
 
 UNITS = [20_000, 20_001]
@@ -554,6 +556,19 @@ def test_reports_of_two_runs_stand_one_after_the_other(tmp_path: Path) -> None:
     said = text_of(write_report(paths, tmp_path / "both.html"))
     assert said.index("2 layers of circuit") < said.index("2 layers of plate")
     assert (tmp_path / "pictures" / "2-over-time.svg").exists()
+
+
+def test_nothing_is_learned_or_tuned_on_what_judges(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Experiment.trials.__globals__, "RATES", (0.01,))
+    unseen = dataclasses.replace(setting, data=blind(setting.data))
+    found = Experiment(unseen, RunDirectory(tmp_path / "run", {}), Silent())
+    assert max(found.tuned.numbers) < 10_000 and list(found.judged.numbers) == UNITS
+    start, known = found.in_silico(), found.met("measuring training units", found.tuned)
+    walk, trials = found.walk(known), found.trials(start, known)
+    assert all(each > 0 for each in walk.values())
+    assert len(trials) == 2 and max(trial["accuracy"] for trial in trials) > 0
 
 
 # Configuration ----------------------------------------------------------------------------------

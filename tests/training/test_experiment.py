@@ -31,13 +31,16 @@ from metaphys.training import (
     squared_error,
 )
 from metaphys.training._draws import draw_samples
+from metaphys.training._experiment import Comparison
 from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._loop import begin, check_finite, value_and_grad
 from metaphys.training._meta import begin_meta, learned_rule
 from metaphys.training._outer import BATCH, nominal_step
-from metaphys.training._starts import held_out_units
+from metaphys.training._phases import Phases
+from metaphys.training._starts import ANOTHER, VALIDATION, held_out_units, learn
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
+from tests.training.blind import blind, units_asked_for
 
 TINY = Config(
     units=2,
@@ -339,6 +342,23 @@ def test_adapted_controls_go_to_a_file(tmp_path: Path) -> None:
 def test_config_refuses_what_is_out_of_range_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):
         dataclasses.replace(TINY, **{field: value})
+
+
+def test_nothing_is_learned_or_tuned_on_what_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, phases = build(TINY), Phases(RunDirectory(tmp_path / "run", {}), Silent())
+    problem = dataclasses.replace(problem, data=blind(problem.data))
+    asked = units_asked_for(monkeypatch)
+    starts = learn(problem, phases)
+    held_out = {*held_out_units(TINY)}
+    assert held_out < asked  # by full training, which is of a unit itself
+    assert max(asked - held_out) == ANOTHER < 20_000 and min(asked) < 10_000
+    asked.clear()
+    _, sweeps = Comparison(problem, phases, starts).tuned(FEW_RATES)
+    assert asked == {*VALIDATION} and not asked & held_out
+    reached = [trial["accuracy"] for each in sweeps.values() for trial in each["sweep"]]
+    assert len(reached) == 3 and min(reached) > 0
 
 
 @pytest.mark.parametrize("count", [1, 20, 100, 101, 250])

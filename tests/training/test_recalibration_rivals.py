@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from metaphys._runs import RunDirectory, Silent
+from metaphys.training._phases import Phases
 from metaphys.training.recalibration import (
     RecalibrationConfig,
     Setting,
@@ -22,8 +23,10 @@ from metaphys.training.recalibration import (
     recalibrate,
     trained,
 )
+from metaphys.training.recalibration import _learning as learning
 from metaphys.training.recalibration._fine_tuning import KINDS, Kind, calls_of, fine_tuned
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
+from tests.training.blind import blind, units_asked_for
 
 UNIT = 20_000
 
@@ -31,6 +34,27 @@ UNIT = 20_000
 @pytest.fixture(autouse=True)
 def single_precision() -> Any:
     torch.set_default_dtype(torch.float32)
+
+
+# What judges is not looked at before -----------------------------------------------------------
+
+
+def test_nothing_is_learned_or_tuned_on_what_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = build(RecalibrationConfig(budgets=(4, 12)).quick())
+    setting = dataclasses.replace(setting, data=blind(setting.data))
+    asked = units_asked_for(monkeypatch)
+    phase = Phases(RunDirectory(tmp_path / "run", {}), Silent())
+    prior, start = learning.the_prior(setting, phase), learning.in_silico(setting, phase)
+    learning.of_another(setting, phase, prior, start)
+    learning.population_start(setting, phase, prior)
+    assert asked and max(asked) < 10_000
+    asked.clear()
+    tuned = learning.choose(setting, phase, "in silico", start)
+    assert asked == {10_000}
+    reached = [trial["accuracy"] for each in tuned.sweeps.values() for trial in each["sweep"]]
+    assert len(tuned.kinds) == len(setting.config.budgets) and max(reached) > 0
 
 
 # The classical rival ---------------------------------------------------------------------------

@@ -20,6 +20,8 @@ HERE = Path(__file__).parent
 SNR = 30.0  # dB, of the readings on vowels
 FULL_EPOCHS, FULL_LR = 30, {"plate": 0.01}
 """Of full training: epochs at most, and the first rate, where it is not that of all training."""
+NOMINAL_STEPS = {"circuit": 1500}
+"""Of training in silico, where it needs fewer than training over the population."""
 EXPERIMENTS = {
     "shg-vowels": RecalibrationConfig(
         system="shg",
@@ -56,16 +58,17 @@ EXPERIMENTS = {
         data_root=HERE,
         layers=4,
         noise=0.03,
-        spread=2.5,
+        spread=3.0,
         pool=4,
         batch=64,
         budgets=(40,),
         prior_units=5,
         prior_calls=8,
         full_epochs=FULL_EPOCHS,
-        start_steps=1500,
-        twin_steps=300,
-        twin_lr=0.05,
+        start_steps=24_000,
+        twin_steps=2000,
+        twin_lr=0.1,
+        twin_batch=256,
     ),
 }
 """Spreads, steps and rates were chosen on validation units, seeds 10,000 to 20,000."""

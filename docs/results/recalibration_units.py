@@ -22,6 +22,7 @@ from _recalibration_settings import (
     BEGUN,
     EXPERIMENTS,
     FULL_LR,
+    NOMINAL_STEPS,
     TRAINING_UNITS,
     build_setting,
     richer,
@@ -101,11 +102,12 @@ class Experiment:
         initial, config = self.setting.initial(seed), self.config
         if file.exists():
             return load_tree(file, initial)
-        units = always(self.setting.nominal)
+        units, steps = always(self.setting.nominal), config.start_steps
         if kind == "population start":
             units = self.population(seed, kind)
+        else:
+            steps = NOMINAL_STEPS.get(config.system, steps)
         rate = config.start_lr or config.rate
-        steps = config.start_steps
         learned = learn_start(self.setting, initial, units, steps=steps, lr=rate, key=(seed, kind))
         save_tree(file, learned, {"kind": kind})
         return learned

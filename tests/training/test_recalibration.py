@@ -38,6 +38,7 @@ from metaphys.training.recalibration import (
 )
 from metaphys.training.recalibration._controls import COUPLING, NEAR
 from metaphys.training.recalibration._prior import inferred
+from metaphys.training.recalibration._recalibrate import trained
 from metaphys.training.recalibration._start import answering, training_step
 
 UNIT = 20_000
@@ -278,6 +279,16 @@ def test_training_depends_on_its_key_alone(setting: Setting) -> None:
     assert learned("a").equal(learned("a")) and not learned("a").equal(learned("b"))
 
 
+def test_steps_on_the_twin_have_their_own_batch(setting: Setting) -> None:
+    def on_twin(**changes: Any) -> torch.Tensor:
+        config = dataclasses.replace(setting.config, twin_steps=3, twin_lr=0.1, **changes)
+        of = dataclasses.replace(setting, config=config)
+        return trained(of, setting.initial(0), always(setting.nominal), ("a",))[COUPLING]
+
+    assert on_twin(batch=50, twin_batch=20).equal(on_twin(batch=20))
+    assert not on_twin(batch=20).equal(on_twin(batch=50))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -287,6 +298,7 @@ def test_training_depends_on_its_key_alone(setting: Setting) -> None:
         {"noise": -0.1},
         {"spread": 0.0},
         {"coupling_limit": 0.0},
+        {"twin_batch": 0},
     ],
 )
 def test_a_configuration_that_means_nothing_is_refused(change: dict[str, Any]) -> None:

@@ -100,6 +100,9 @@ class RecalibrationConfig(Patience):
     twin_lr: float | None = None
     """Step size of Adam at their beginning; ``None`` as above."""
 
+    twin_batch: int | None = None
+    """Samples in each of them; ``None`` for ``batch``."""
+
     batch: int = 100
     """Samples in a step of training."""
 
@@ -141,7 +144,7 @@ class RecalibrationConfig(Patience):
             check(getattr(self, name) >= 0, name, expected=">= 0", got=getattr(self, name))
         for name in ("spread", "amplitude"):
             check(getattr(self, name) > 0, name, expected="> 0", got=getattr(self, name))
-        for name in ("start_lr", "twin_lr", "pool", "epoch_steps"):
+        for name in ("start_lr", "twin_lr", "twin_batch", "pool", "epoch_steps"):
             value = getattr(self, name)
             check(value is None or value > 0, name, expected="> 0, or None", got=value)
         limit = self.coupling_limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -85,8 +86,9 @@ def adapted(setting: Setting, start: Params, known: Known, key: tuple[object, ..
 def trained(setting: Setting, params: Params, units: Units, key: tuple[object, ...]) -> Params:
     """``twin_steps`` steps of training from ``params``."""
     config = setting.config
+    samples = dataclasses.replace(config, batch=config.twin_batch or config.batch)
     return learn_start(
-        setting,
+        dataclasses.replace(setting, config=samples),
         params,
         units,
         steps=config.twin_steps,

@@ -33,6 +33,7 @@ from metaphys.physics import PhysicsAware, SimulatedDevice, System
 from metaphys.training import _adaptation
 from metaphys.training._data import choosing
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
+from metaphys.training._loop import norm
 from metaphys.training.recalibration import RecalibrationConfig, Setting, build
 
 SEEDS, UNITS = (0, 1, 2), 20
@@ -90,11 +91,11 @@ def learn(
         fade = (1 + math.cos(math.pi * index / steps)) / 2
         grads = _grads(loss_of, learned, index)
         if radius:
-            far = radius / _norm(grads)
+            far = radius / norm(grads)
             uphill = optree.tree_map(lambda p, g, far=far: p + far * g, learned, grads)
             grads = _grads(loss_of, uphill, index)
         if clip < math.inf:
-            factor = (clip / _norm(grads)).clamp(max=1)
+            factor = (clip / norm(grads)).clamp(max=1)
             grads = optree.tree_map(lambda g, factor=factor: factor * g, grads)
         rates = optree.tree_map(lambda rate, fade=fade: fade * rate, lr)
         updates, state = metaphys.adam(lr=rates).update(grads, state, learned)
@@ -108,10 +109,6 @@ def _grads(loss_of: Callable[[Any, int], Tensor], at: Any, index: int) -> Any:
     loss = loss_of(optree.tree_unflatten(spec, leaves), index)
     found = torch.autograd.grad(loss, leaves, materialize_grads=True)
     return optree.tree_unflatten(spec, found)
-
-
-def _norm(grads: Any) -> Tensor:
-    return torch.stack([g.square().sum() for g in optree.tree_leaves(grads)]).sum().sqrt()
 
 
 class Experiment:

@@ -13,7 +13,10 @@ from scipy import stats
 
 from metaphys.training import Config
 from metaphys.training._findings import headline
+from metaphys.training._pictures import course as drawn_course
+from metaphys.training._reading import read_run
 from metaphys.training._report import PICTURES, write_report
+from metaphys.training._results import groups
 from metaphys.training._statistics import difference, estimate, half_interval, methods
 from tests.training.runs import (
     METHODS,
@@ -122,6 +125,24 @@ def test_page_has_every_figure_and_stands_alone(tmp_path: Path) -> None:
         assert part in seen
     assert "Full training of 2 of 2 units ended before it was flat" in seen
     assert_stands_alone(page, PICTURES)
+
+
+def test_courses_are_means_over_runs_drawn_against_steps_and_milliseconds(tmp_path: Path) -> None:
+    runs = []
+    for seed, (reached, seconds) in enumerate([([0.5, 0.7, 0.8], 0.02), ([0.6, 0.8, 0.8], 0.04)]):
+        run, _ = finished(tmp_path / str(seed), seed=seed, adapt_steps=2)
+        course = {"meta-learned": {"accuracy": reached, "seconds": seconds}}
+        replaced(run / "summary.json", "courses", by=course)
+        runs.append(read_run(run))
+    (group,) = groups(runs)
+    (name, (mean, taken)), *others = group.courses().items()
+    assert not others and name == "meta-learned" and taken == pytest.approx(0.03)
+    assert mean == pytest.approx([0.55, 0.75, 0.8])
+    left, right = drawn_course(group.courses()).axes
+    for axes, along in ((left, [0, 1, 2]), (right, [0, 15, 30])):  # steps, ms
+        (line,) = axes.lines
+        x, y = (np.asarray(each).tolist() for each in line.get_data())
+        assert x == pytest.approx(along) and y == pytest.approx([55, 75, 80])
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:

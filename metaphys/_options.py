@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from functools import cache
 from numbers import Real
@@ -70,6 +70,31 @@ def conform(config: Any) -> None:
             )
     for name, value in found.items():
         object.__setattr__(config, name, value)
+
+
+def plain(config: Any, without: Container[str] = ()) -> dict[str, Any]:
+    """What :func:`conform` took, as JSON has it: places as text, tuples as lists.
+
+    Args:
+        config: a dataclass.
+        without: options that are left out.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     rates: tuple[float, ...] = (0.1, 1.0)
+        ...     root: Path | None = Path("data")
+        >>> plain(Options())
+        {'rates': [0.1, 1.0], 'root': 'data'}
+    """
+    names = [field.name for field in dataclasses.fields(config) if field.name not in without]
+    return {name: _plain(getattr(config, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [*map(_plain, value)]
+    return str(value) if isinstance(value, Path) else value
 
 
 @cache

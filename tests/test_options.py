@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaphys._options import conform
+from metaphys._options import conform, plain
 from metaphys.rl import Config as RLConfig
 from metaphys.training import Config, TrainConfig
 from metaphys.training._patience import Patience
@@ -95,6 +96,18 @@ def test_whole_numbers_are_numbers_and_lists_are_tuples() -> None:
     for none_or_twice in wrong:
         with pytest.raises(ValueError, match="`learn` must be one or more, each once"):
             Config(learn=none_or_twice)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_stored_is_what_is_read(kind: Any) -> None:
+    """In the order of the fields, without a place or a tuple in it."""
+    config = kind()
+    stored = plain(config)
+    assert list(stored) == [field.name for field in dataclasses.fields(kind)]
+    assert json.loads(json.dumps(stored)) == stored and kind(**stored) == config
+    if "data_root" in stored:
+        elsewhere = plain(dataclasses.replace(config, data_root=Path("a") / "b"))
+        assert elsewhere == {**stored, "data_root": str(Path("a") / "b")}
 
 
 def test_where_one_is_refused_none_is_changed() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaphys._errors import check
-from metaphys._options import conform
+from metaphys._options import conform, plain
 from metaphys.rl._methods import METHODS
 
 
@@ -73,4 +73,4 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        return {**dataclasses.asdict(self), "methods": list(self.methods)}
+        return plain(self)

@@ -163,9 +163,7 @@ class Config(Patience):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = self.plain()
-        root = None if self.data_root is None else str(self.data_root)
-        return {**values, "data_root": root, "learn": list(self.learn)}
+        return self.plain()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaphys._errors import check
-from metaphys._options import conform
+from metaphys._options import conform, plain
 from metaphys.physics import Device, WithRetries
 
 
@@ -38,5 +38,4 @@ class Patience:
 
     def plain(self) -> dict[str, Any]:
         """All options but these two, by name."""
-        own = {field.name for field in dataclasses.fields(Patience)}
-        return {n: value for n, value in dataclasses.asdict(self).items() if n not in own}
+        return plain(self, without=[field.name for field in dataclasses.fields(Patience)])

@@ -247,7 +247,9 @@ def test_damaged_runs_are_refused_by_name(
 
 def test_budgets_are_read_back(tmp_path: Path) -> None:
     config = RecalibrationConfig(budgets=(5, 9))
-    assert RecalibrationConfig(**json.loads(json.dumps(config.to_json()))) == config
+    assert RecalibrationConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    with pytest.raises(ValueError, match="`config` must be of entries among"):
+        RecalibrationConfig.from_json({"budget": [5]})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaphys._errors import check
-from metaphys._options import conform
+from metaphys._options import conform, plain
 from metaphys.training._checks import check_files, check_units
 from metaphys.training._options import at_most, from_plain
 
@@ -142,9 +142,7 @@ class DriftConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = dataclasses.asdict(self)
-        values["data_root"] = None if self.data_root is None else str(self.data_root)
-        return values
+        return plain(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DriftConfig:

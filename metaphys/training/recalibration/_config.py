@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files, check_units
-from metaphys.training._options import at_most
+from metaphys.training._options import at_most, from_plain
 from metaphys.training._patience import Patience
 
 QUICK_CALLS = 12
@@ -203,6 +203,13 @@ class RecalibrationConfig(Patience):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = self.plain()
-        values["data_root"] = None if self.data_root is None else str(self.data_root)
-        return {**values, "budgets": list(self.budgets)}
+        return self.plain()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RecalibrationConfig:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: an entry is unknown or of another kind.
+        """
+        return from_plain(cls, values)

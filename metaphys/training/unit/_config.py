@@ -154,9 +154,7 @@ class TrainConfig(Patience):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for ``config.json``."""
-        values = self.plain()
-        values["data_root"] = None if self.data_root is None else str(self.data_root)
-        return values
+        return self.plain()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:

@@ -32,7 +32,7 @@ def environment() -> dict[str, Any]:
 
 def _program(path: Path) -> list[str]:
     """What was typed: a script, or ``python -m`` and a package."""
-    return ["python", "-m", "metaphys.cli"] if path.name == "__main__.py" else [path.name]
+    return ["python", "-m", "metaphys"] if path.name == "__main__.py" else [path.name]
 
 
 def revision(folder: Path) -> str:

@@ -226,7 +226,9 @@ COMMANDS = (
     | Annotated[RL, tyro.conf.subcommand("rl")]
     | Annotated[Characterize, tyro.conf.subcommand("characterize")]
 )
-DESCRIPTION = "Differentiable meta-optimization for networks whose layers are physical systems."
+DESCRIPTION = """Differentiable meta-optimization for networks whose layers are physical systems.
+
+metaphys --version prints the version; metaphys info also what it runs on."""
 STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from metaphys.cli._failures import device_failed, explain, installed_or_refuse
 from metaphys.cli._signals import Terminated, signals
+from metaphys.version import __version__
 
 if TYPE_CHECKING:  # tyro, which it needs, may not be installed
     from metaphys.cli._base import Command
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 2 for a user's error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:  # asked of every program; `metaphys info` says more
+        print(f"metaphys {__version__}")
+        return 0
     debug = "--debug" in given or os.environ.get(DEBUG, "") not in ("", "0")
     _survive_narrow_encodings()
     command: Command | None = None

@@ -76,6 +76,11 @@ def test_help_of_every_command(
     assert "Options" not in out  # The name of a class of ours is no word for a user.
 
 
+def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"metaphys {metaphys.__version__}\n"
+
+
 def test_info_says_what_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["info", "--data-root", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -285,7 +290,7 @@ def test_drift_prints_what_each_method_kept_and_its_report_is_written_again(
 
 def interrupted(given: list[str], at: str) -> tuple[int, list[str]]:
     """Exit code and error lines of a command that got Ctrl-C when a line began with ``at``."""
-    command, lines = [sys.executable, "-m", "metaphys.cli", *given], []
+    command, lines = [sys.executable, "-m", "metaphys", *given], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -555,7 +560,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_a_module_and_a_reader_that_leaves() -> None:
-    command = [sys.executable, "-m", "metaphys.cli", "info"]
+    command = [sys.executable, "-m", "metaphys", "info"]
     read, write = os.pipe()
     os.close(read)
     ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120)

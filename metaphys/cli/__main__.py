@@ -1,8 +1,0 @@
-"""``python -m metaphys.cli``."""
-
-import sys
-
-from metaphys.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())

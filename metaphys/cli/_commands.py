@@ -62,6 +62,10 @@ class MetaTrain(RunCommand):
         print(f"\nreport: {report}")
 
 
+class PatienceOptions(Unchecked, Patience):
+    """How often and how long a device may fail."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Command):
     """Adapt a meta-learned network to one new unit and store its controls."""
@@ -83,7 +87,7 @@ class Adapt(Command):
     output: OptionalPath = None
     """Where to put the adapted controls; beside the checkpoint by default."""
 
-    patience: tyro.conf.OmitArgPrefixes[Patience] = field(default_factory=Patience)
+    patience: tyro.conf.OmitArgPrefixes[PatienceOptions] = field(default_factory=PatienceOptions)
 
     def run(self) -> None:
         """Adapt, and say what it gained and cost."""
@@ -92,7 +96,8 @@ class Adapt(Command):
         from metaphys.training import adapt_unit
 
         devices = [named_device(place) for place in self.device] or None
-        given: Any = {"devices": devices, "judged": self.judged, "patience": self.patience}
+        patience = self.patience.checked()
+        given: Any = {"devices": devices, "judged": self.judged, "patience": patience}
         print_pairs(_adapted(adapt_unit(self.checkpoint, self.unit, self.output, **given)))
 
 
@@ -187,7 +192,7 @@ class Characterize(Command):
     run_dir: Path = Path("runs/characterization")
     """Where figures (json) and picture go."""
 
-    patience: tyro.conf.OmitArgPrefixes[Patience] = field(default_factory=Patience)
+    patience: tyro.conf.OmitArgPrefixes[PatienceOptions] = field(default_factory=PatienceOptions)
 
     overwrite: Flag = False
     """Replace those that are there."""
@@ -205,8 +210,9 @@ class Characterize(Command):
         from metaphys.cli._tables import print_table
         from metaphys.physics import characterize
 
+        patience = self.patience.checked()
         prepared(self.run_dir, self.overwrite)
-        device = self.patience.patiently(device_at(self.device, self.unit, self.noise))
+        device = patience.patiently(device_at(self.device, self.unit, self.noise))
         rate = RATES.get(self.device) if self.rate is None else self.rate
         with results_in(self.run_dir):
             found = characterize(device, low=self.low, high=self.high, rate=rate, seed=self.seed)

@@ -9,7 +9,6 @@ a stopped script goes on where it was.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 import tyro
 from _book import Book
 from _chosen import choose
+from _descent import learn
 from _labelled import LABELS, LEARNING, Learned, adapt, begin, spread
 from _linear import metric
 from recalibration_labels_table import store
@@ -33,7 +33,6 @@ from metaphys.physics import PhysicsAware, SimulatedDevice, System
 from metaphys.training import _adaptation
 from metaphys.training._data import choosing
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params, generator
-from metaphys.training._loop import norm
 from metaphys.training.recalibration import RecalibrationConfig, Setting, build
 
 SEEDS, UNITS = (0, 1, 2), 20
@@ -65,50 +64,6 @@ OURS, BEGUN, RIVAL = "meta-learned", "in silico", "population start"
 
 Samples = tuple[Tensor, Tensor]
 """Inputs and labels."""
-
-
-def learn(
-    first: Any,
-    loss_of: Callable[[Any, int], Tensor],
-    *,
-    steps: int,
-    lr: Any,
-    radius: float = 0.0,
-    clip: float = math.inf,
-) -> Any:
-    """Adam with a cosine to zero; the last step counts.
-
-    Args:
-        first: where to begin, a tree.
-        loss_of: what step t minimises.
-        steps: how many.
-        lr: the first step size, or a tree of them.
-        radius: of sharpness-aware training: the gradient is that at this distance uphill.
-        clip: the largest norm of a gradient.
-    """
-    learned, state = first, metaphys.adam().init(first)
-    for index in range(steps):
-        fade = (1 + math.cos(math.pi * index / steps)) / 2
-        grads = _grads(loss_of, learned, index)
-        if radius:
-            far = radius / norm(grads)
-            uphill = optree.tree_map(lambda p, g, far=far: p + far * g, learned, grads)
-            grads = _grads(loss_of, uphill, index)
-        if clip < math.inf:
-            factor = (clip / norm(grads)).clamp(max=1)
-            grads = optree.tree_map(lambda g, factor=factor: factor * g, grads)
-        rates = optree.tree_map(lambda rate, fade=fade: fade * rate, lr)
-        updates, state = metaphys.adam(lr=rates).update(grads, state, learned)
-        learned = metaphys.apply_updates(learned, updates, inplace=False)
-    return learned
-
-
-def _grads(loss_of: Callable[[Any, int], Tensor], at: Any, index: int) -> Any:
-    leaves, spec = optree.tree_flatten(at)
-    leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-    loss = loss_of(optree.tree_unflatten(spec, leaves), index)
-    found = torch.autograd.grad(loss, leaves, materialize_grads=True)
-    return optree.tree_unflatten(spec, found)
 
 
 class Experiment:

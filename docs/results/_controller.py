@@ -8,11 +8,14 @@ from typing import final
 import torch
 from _talkers import FORMANTS, Episodes, Talkers
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 import metaphys
 from metaphys.training._adaptation import adapt, cross_entropy
 
 SMOOTHING = 0.05
+DECAY = 0.99
+"""Of the running mean of the numbers, a step: over about 100."""
 
 
 @final
@@ -82,6 +85,7 @@ def fit(
     lr: float,
     seed: int,
     shifted: bool = True,
+    averaged: bool = False,
 ) -> None:
     """Adam with a cosine to zero on what others of the episode's group said.
 
@@ -92,11 +96,15 @@ def fit(
         lr: the first step size.
         seed: of the episodes.
         shifted: adapt to the talker of each episode; otherwise nothing is shifted.
+        averaged: instead of the cosine the step size stays, and in the end the numbers are their
+            running mean over the second half of the steps, of ``DECAY``.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(controller.parameters(), lr=lr, betas=(0.9, 0.99))
+    numbers = list(controller.parameters())
+    optimizer = torch.optim.Adam(numbers, lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+    mean, update = [], get_ema_multi_avg_fn(DECAY)
+    for step in range(steps):
         episodes = draw(generator)
         shift = controller.shift(episodes) if shifted else torch.zeros_like(episodes.residuals)
         logits = controller.logits(episodes.inputs, shift)
@@ -106,7 +114,13 @@ def fit(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        schedule.step()
+        if not averaged:
+            schedule.step()
+        elif 2 * step >= steps:
+            mean = mean or [value.detach().clone() for value in numbers]
+            update(mean, numbers, step)
+    if mean:
+        torch._foreach_copy_([value.data for value in numbers], mean)
 
 
 def accuracy(controller: Controller, episode: Episodes, shift: Tensor) -> float:

@@ -45,6 +45,10 @@ class Machine:
         steps_on_unit: of the outer loop, on the unit, by number of classes.
         queries: vowels to be understood in an episode, by number of classes.
         jitter: deviation of what is added to their formants, by number of classes.
+        jitter_of_class: the same, one for each formant of a class, by number of classes.
+        averaged: whether training on the fitted twins keeps its step size and ends with a running
+            mean of the numbers, by number of classes.
+        steps_without: of what is trained without physics, by number of classes.
         lr: Adam's first step size in silico.
         lr_on_unit: on the unit, by number of classes.
         inner: gradient steps of the controller, by number of classes; 0: none are tried.
@@ -66,6 +70,9 @@ class Machine:
     steps_on_unit: Mapping[int, int]
     queries: Mapping[int, int]
     jitter: Mapping[int, float]
+    jitter_of_class: Mapping[int, float]
+    averaged: Mapping[int, bool]
+    steps_without: Mapping[int, int]
     lr: float
     lr_on_unit: Mapping[int, float]
     inner: Mapping[int, int]
@@ -131,6 +138,9 @@ MACHINES = {
         steps_on_unit={7: 120, 12: 100},
         queries={7: 16, 12: 16},
         jitter={7: 0.0, 12: 0.1},
+        jitter_of_class={7: 0.0, 12: 0.2},
+        averaged={7: False, 12: True},
+        steps_without={7: 800, 12: 2500},
         lr=0.05,
         lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
@@ -152,9 +162,12 @@ MACHINES = {
         steps_on_unit={7: 120, 12: 100},
         queries={7: 16, 12: 48},
         jitter={7: 0.0, 12: 0.15},
+        jitter_of_class={7: 0.0, 12: 0.0},
+        averaged={7: False, 12: False},
+        steps_without={7: 800, 12: 800},
         lr=0.03,
         lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
     ),
 }
-"""Chosen with women as the new group, from boys and girls; men were not heard."""
+"""Chosen with women, boys and girls as the new group in turn; men were not heard."""

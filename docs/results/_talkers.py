@@ -114,17 +114,30 @@ class Talkers:
         return Episodes(*(value.unsqueeze(0) for value in each))
 
     def episodes(
-        self, count: int, queries: int, generator: torch.Generator, jitter: float = 0.0
+        self,
+        count: int,
+        queries: int,
+        generator: torch.Generator,
+        jitter: float = 0.0,
+        of_class: float = 0.0,
     ) -> Episodes:
         """Talkers drawn from the known groups, and vowels of others of the same group.
 
         A group is drawn as often as it has tokens. It is moved as a whole, as if it had another
         vocal tract: a group that is new may be further away than the known ones are apart.
-        ``jitter``, in deviations of a log formant, is added to each of the others' formants.
+        ``jitter``, in deviations of a log formant, is added to each of the others' formants;
+        ``of_class``, likewise, to a formant at all four times and to all others of a class alike:
+        vocal tracts differ by another factor in each vowel (Fant 1966, Speech Transmission
+        Laboratory Quarterly Progress and Status Report 7(4), 22).
         """
         sizes = torch.tensor([float(len(self.rows(group))) for group in self.known])
         groups = torch.multinomial(sizes, count, replacement=True, generator=generator)
         found = joined([self._drawn(self.known[g], queries, generator) for g in groups.tolist()])
+        if of_class:
+            own = of_class * torch.randn(count, self.classes, FORMANTS, generator=generator)
+            places = found.targets.unsqueeze(-1).expand(-1, -1, FORMANTS)
+            moved = found.inputs + own.gather(1, places).repeat(1, 1, 12 // FORMANTS)
+            found = found._replace(inputs=moved)
         if not jitter:
             return found
         noise = jitter * torch.randn(found.inputs.shape, generator=generator)

@@ -4,7 +4,7 @@ Run as ``python docs/results/vowels_new_talker.py shg VOWELS --vowels 7`` (or ``
 with the folder of ``vowdata.dat``: ``vowels-new-talker.json`` and, for the others, the same with
 ``-circuit`` and ``-12``. A network on a unit with its controller is meta-learned on talkers of the
 known groups; then a man gives one vowel of each class, and other men are judged. ``--new w`` takes
-women as the new group and leaves men out: all was chosen so.
+women as the new group, ``b`` boys and ``g`` girls, and leaves men out: all was chosen so.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class Experiment:
             self._trained[kind] = self._in_silico() if kind == "in silico" else self._on_unit(kind)
         return self._trained[kind]
 
-    def _in_silico(self, net: nn.Module | None = None) -> Controller:
+    def _in_silico(self, net: nn.Module | None = None, steps: int | None = None) -> Controller:
         machine, found = self.machine, self.controller(0, net)
-        fit(found, self._draw, steps=machine.steps, lr=machine.lr, seed=self.seed)
+        steps = machine.steps if steps is None else steps
+        fit(found, self._draw, steps=steps, lr=machine.lr, seed=self.seed)
         return found
 
     @functools.cached_property
@@ -104,28 +105,28 @@ class Experiment:
             "physics removed": self.machine.network(classes, self.seed, wire),
             "linear layer, the same episodes": linear,
         }
-        return {name: self._in_silico(net) for name, net in nets.items()}
+        steps = self.machine.steps_without[classes]
+        return {name: self._in_silico(net, steps) for name, net in nets.items()}
 
     def _on_unit(self, kind: str) -> Controller:
         machine = self.machine
         found = self.controller(self.inner if kind == "steps" else 0)
         found.begin_as(self.learned("in silico"))
-        classes, shifted = self.talkers.classes, kind != "unshifted"
-        places = [  # where it runs, for how many steps, from which rate, with which episodes
-            (self.twins, machine.steps_on_twin[classes], machine.lr, 2000),
-            (self.layers(0), machine.steps_on_unit[classes], machine.lr_on_unit[classes], 1000),
-        ]
-        for layers, steps, lr, seed in places:
-            if not steps:
-                continue
-            with run_on(found, *layers):
-                fit(found, self._draw, steps=steps, lr=lr, seed=seed + self.seed, shifted=shifted)
+        classes, shifted, seed = self.talkers.classes, kind != "unshifted", self.seed
+        if steps := machine.steps_on_twin[classes]:
+            averaged = machine.averaged[classes]
+            how: dict[str, Any] = {"steps": steps, "lr": machine.lr, "averaged": averaged}
+            with run_on(found, *self.twins):
+                fit(found, self._draw, seed=2000 + seed, shifted=shifted, **how)
+        how = {"steps": machine.steps_on_unit[classes], "lr": machine.lr_on_unit[classes]}
+        with run_on(found, *self.layers(0)):
+            fit(found, self._draw, seed=1000 + seed, shifted=shifted, **how)
         return found
 
     def _draw(self, generator: torch.Generator) -> Episodes:
         machine, classes = self.machine, self.talkers.classes
-        queries, jitter = machine.queries[classes], machine.jitter[classes]
-        return self.talkers.episodes(EPISODES, queries, generator, jitter)
+        noise = machine.jitter[classes], machine.jitter_of_class[classes]
+        return self.talkers.episodes(EPISODES, machine.queries[classes], generator, *noise)
 
     # Judging -----------------------------------------------------------------------------------
 
@@ -227,6 +228,7 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             f"{inner} of these are tried here.",
             "Digital parameters are the element-wise scales, a factor for each class, and how far "
             "the mean shift of each formant is trusted.",
+            *_chosen(machine, classes),
         ],
     }
 
@@ -236,15 +238,28 @@ def _twin(machine: Machine, classes: int) -> str:
     return f"fitted to {count} random drives of each layer" if count else nominal
 
 
+def _chosen(machine: Machine, classes: int) -> list[str]:
+    if not machine.averaged[classes]:
+        return []
+    without = machine.steps_without[classes]
+    return [
+        "The noise on each formant of a class, and the running mean, were chosen with women, boys "
+        "and girls as the new group in turn. What is trained without physics takes "
+        f"{without} steps, as many as the machine in all."
+    ]
+
+
 def _training(machine: Machine, classes: int) -> str:
     on_twin, jitter = machine.steps_on_twin[classes], machine.jitter[classes]
+    of_class = machine.jitter_of_class[classes]
     return (
         f"{machine.steps} steps in silico"
         + f", {on_twin} on the fitted twins" * (on_twin > 0)
+        + " with a running mean of the numbers" * machine.averaged[classes]
         + f" and {machine.steps_on_unit[classes]} on the unit of {EPISODES} episodes of "
         f"{machine.queries[classes]} vowels"
-        + f" with {jitter:g} deviations of noise on each formant"
-        * (jitter > 0)
+        + f" with {jitter:g} deviations of noise on each formant" * (jitter > 0)
+        + f" and {of_class:g} on each of a class" * (of_class > 0)
     )
 
 
@@ -253,7 +268,7 @@ def main(
     root: Annotated[Path, tyro.conf.Positional],
     vowels: Literal[7, 12] = 7,
     seed: tuple[int, ...] = (0, 1, 2),
-    new: Literal["m", "w"] = "m",
+    new: Literal["m", "w", "b", "g"] = "m",
 ) -> None:
     """Run what is left of it, store, print.
 
@@ -262,14 +277,15 @@ def main(
         root: the folder of ``vowdata.dat``.
         vowels: how many.
         seed: units, first drives and draws.
-        new: the new group; women are for choosing settings, and nothing is stored.
+        new: the new group; the others are for choosing settings: men are left out, each of three
+            groups is learned about from the other two, and nothing is stored.
     """
     torch.set_num_threads(1)
-    talkers = Talkers(root, vowels, known="wbg" if new == "m" else "bg", new=new)
+    talkers = Talkers(root, vowels, known="wbg".replace(new, ""), new=new)
     stored = Row(head(system, talkers, seed), main=MAIN, folder=HERE)
     for number in seed:
         experiment = Experiment(MACHINES[system], talkers, number)
-        if new == "w":
+        if new != "m":
             found = [experiment.judge(draw) for draw in range(DRAWS)]
             print({n: round(sum(f[n] for f in found) / DRAWS, 4) for n in found[0]}, flush=True)
             continue

@@ -111,6 +111,57 @@ def test_jitter_is_on_what_is_to_be_understood(talkers: Any) -> None:
     assert float((moved.inputs - still.inputs).std()) == pytest.approx(0.2, rel=0.1)
 
 
+def test_made_up_tracts_move_each_class_by_itself(talkers: Any) -> None:
+    still, moved = (
+        talkers.episodes(3, 40, torch.Generator().manual_seed(0), of_class=own)
+        for own in (0.0, 0.2)
+    )
+    for name in ("shots", "labels", "residuals", "targets"):
+        assert torch.equal(getattr(still, name), getattr(moved, name)), name
+    own = (moved.inputs - still.inputs).unflatten(-1, (4, 3))
+    torch.testing.assert_close(own, own[:, :, :1].expand_as(own))  # alike at all four times
+    first = {}
+    for episode, targets in enumerate(moved.targets.tolist()):  # … and in all of a class
+        for vowel, target in enumerate(targets):
+            known = first.setdefault((episode, target), own[episode, vowel, 0])
+            torch.testing.assert_close(own[episode, vowel, 0], known)
+    found = torch.stack(list(first.values()))
+    assert len(first) >= 15 and float(found.std()) == pytest.approx(0.2, rel=0.35)
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_the_mean_of_the_numbers_is_what_is_left(talkers: Any, steps: int) -> None:
+    """Beside Adam by hand, the same episodes, from the middle on a mean by its definition."""
+
+    def controller() -> Any:
+        torch.manual_seed(0)
+        return controllers.Controller(torch.nn.Linear(12, 7), talkers, 0, 0.0, 1.0)
+
+    def draw(generator: torch.Generator) -> Any:
+        return talkers.episodes(2, 9, generator)
+
+    found, by_hand = controller(), controller()
+    controllers.fit(found, draw, steps=steps, lr=0.05, seed=3, averaged=True)
+    generator, mean = torch.Generator().manual_seed(3), None
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.05, betas=(0.9, 0.99))
+    for step in range(steps):
+        episodes = draw(generator)
+        logits = by_hand.logits(episodes.inputs, by_hand.shift(episodes)).flatten(0, 1)
+        loss = torch.nn.functional.cross_entropy(
+            logits, episodes.targets.flatten(), label_smoothing=controllers.SMOOTHING
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values = torch.nn.utils.parameters_to_vector(by_hand.parameters()).detach().clone()
+        if step >= steps / 2 or steps == 1:
+            mean = values if mean is None else 0.99 * mean + 0.01 * values
+    assert mean is not None
+    left = torch.nn.utils.parameters_to_vector(found.parameters()).detach()
+    torch.testing.assert_close(left, mean)
+    assert steps == 1 or (left - values).abs().max() > 1e-3  # not the last ones
+
+
 def small(**changes: Any) -> Any:
     return dataclasses.replace(
         script.MACHINES["circuit"], steps=2, steps_on_unit={7: 2}, layers=2, **changes

@@ -226,6 +226,7 @@ def test_it_runs(talkers: Any, system: str) -> None:
         steps=3,
         steps_on_twin={7: 1},
         steps_on_unit={7: 1},
+        steps_without={7: 3},
         layers=2,
         inner={7: 1},
     )

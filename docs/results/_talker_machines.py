@@ -170,4 +170,5 @@ MACHINES = {
         inner={7: 3, 12: 0},
     ),
 }
-"""Chosen with women, boys and girls as the new group in turn; men were not heard."""
+"""Chosen with women as the new group; what SHG with 12 vowels has alone, with boys and girls as the
+new one too. Men were not heard."""

@@ -100,10 +100,11 @@ def fit(
             running mean over the second half of the steps, of ``DECAY``.
     """
     generator = torch.Generator().manual_seed(seed)
-    numbers = list(controller.parameters())
+    numbers: list[Tensor] = list(controller.parameters())
     optimizer = torch.optim.Adam(numbers, lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    mean, update = [], get_ema_multi_avg_fn(DECAY)
+    update = get_ema_multi_avg_fn(DECAY)
+    mean: list[Tensor] = []
     for step in range(steps):
         episodes = draw(generator)
         shift = controller.shift(episodes) if shifted else torch.zeros_like(episodes.residuals)
@@ -119,8 +120,8 @@ def fit(
         elif 2 * step >= steps:
             mean = mean or [value.detach().clone() for value in numbers]
             update(mean, numbers, step)
-    if mean:
-        torch._foreach_copy_([value.data for value in numbers], mean)
+    for value, average in zip(numbers, mean):
+        value.data.copy_(average)
 
 
 def accuracy(controller: Controller, episode: Episodes, shift: Tensor) -> float:

@@ -126,6 +126,12 @@ class Experiment:
         setting = self.setting
         return setting.accuracy(params, setting.devices(unit), setting.data.test)
 
+    def looked_at(self, params: Params, unit: int) -> float:
+        """Accuracy on samples that judge nothing, to choose by."""
+        setting = self.setting
+        samples = with_validation(setting.data).validation
+        return setting.accuracy(params, setting.devices(unit), samples)
+
     def add(
         self, method: str, seed: int, unit: int, calls: int, params: Params, **more: Any
     ) -> None:
@@ -214,11 +220,8 @@ class Experiment:
             found = {}
             for name, rates in RATES.items():
                 for rate in rates:
-                    reached = [
-                        self.judge(self.few_steps(kind, unit, name, rate)[0], unit)
-                        for unit in tuning
-                    ]
-                    found[name, rate] = sum(reached)
+                    moved = (self.few_steps(kind, unit, name, rate)[0] for unit in tuning)
+                    found[name, rate] = sum(map(self.looked_at, moved, tuning))
             file.write_text(json.dumps(max(found, key=lambda each: found[each])))
         name, rate = json.loads(file.read_text())
         return name, rate

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from _book import Book
 from _methods import stated, table, write
+from _recalibration_settings import NOMINAL_STEPS
 
 from metaphys._runs._environment import environment
 from metaphys.training._statistics import Method, difference, methods
@@ -83,8 +84,9 @@ def collect(setting: Setting, book: Book, name: str, linear: float) -> dict[str,
             f"{len(ours.values)} of {WANTED} units times seeds are judged so far.",
             f"Units: {first.spread}, each layer a unit; readout noise {first.noise:.3g}.",
             f"{setting.data.features} features, {len(setting.data.train)} training samples; "
-            f"{config.start_steps} steps of {config.batch} samples make a start, "
-            f"{config.twin_steps} are taken on the twin.",
+            f"{config.start_steps} steps of {config.batch} samples make a population start, "
+            f"{NOMINAL_STEPS.get(config.system, config.start_steps)} one in silico; "
+            f"{config.twin_steps} of {config.twin_batch or config.batch} are taken on the twin.",
         ],
     }
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import operator
 import reprlib
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from metaphys._errors import refuse
+from metaphys._errors import check, refuse
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 UNFIT: Any = object()
 """What is taken of a value that is none of its kind."""
@@ -72,23 +76,47 @@ def conform(config: Any) -> None:
         object.__setattr__(config, name, value)
 
 
-def plain(config: Any, without: Container[str] = ()) -> dict[str, Any]:
-    """What :func:`conform` took, as JSON has it: places as text, tuples as lists.
-
-    Args:
-        config: a dataclass.
-        without: options that are left out.
+@dataclass(frozen=True)
+class Options:
+    """What every configuration is: options checked by their types, which files can hold.
 
     Example:
-        >>> @dataclasses.dataclass(frozen=True)
-        ... class Options:
+        >>> @dataclass(frozen=True)
+        ... class Plan(Options):
         ...     rates: tuple[float, ...] = (0.1, 1.0)
         ...     root: Path | None = Path("data")
-        >>> plain(Options())
+        >>> Plan().to_json()
         {'rates': [0.1, 1.0], 'root': 'data'}
+        >>> Plan.from_json({"rates": [3]}).rates
+        (3.0,)
     """
-    names = [field.name for field in dataclasses.fields(config) if field.name not in without]
-    return {name: _plain(getattr(config, name)) for name in names}
+
+    _apart: ClassVar[tuple[str, ...]] = ()
+    """Options that are no part of what a run is: no file holds them."""
+
+    def __post_init__(self) -> None:
+        conform(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for ``config.json``: places as text, tuples as lists."""
+        names = [field.name for field in dataclasses.fields(self) if field.name not in self._apart]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """The inverse of :meth:`to_json`, of what a file holds, which may be anything.
+
+        Raises:
+            ValueError: an entry is unknown or of another kind.
+        """
+        known = sorted(field.name for field in dataclasses.fields(cls))
+        fits = isinstance(values, dict) and set(values) <= {*known}
+        check(fits, "config", expected=f"of entries among {known}", got=values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            message = f"`config` must be one of metaphys, but got {values}: {error}"
+            raise ValueError(message) from error
 
 
 def _plain(value: Any) -> Any:

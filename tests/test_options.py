@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaphys._options import conform, plain
+from metaphys._options import conform
 from metaphys.rl import Config as RLConfig
 from metaphys.training import Config, TrainConfig
 from metaphys.training._patience import Patience
@@ -102,11 +102,13 @@ def test_whole_numbers_are_numbers_and_lists_are_tuples() -> None:
 def test_what_is_stored_is_what_is_read(kind: Any) -> None:
     """In the order of the fields, without a place or a tuple in it."""
     config = kind()
-    stored = plain(config)
-    assert list(stored) == [field.name for field in dataclasses.fields(kind)]
-    assert json.loads(json.dumps(stored)) == stored and kind(**stored) == config
+    stored = config.to_json()
+    patience = {field.name for field in dataclasses.fields(Patience)}
+    apart = patience if issubclass(kind, Patience) else set()
+    assert list(stored) == [f.name for f in dataclasses.fields(kind) if f.name not in apart]
+    assert json.loads(json.dumps(stored)) == stored and kind.from_json(stored) == config
     if "data_root" in stored:
-        elsewhere = plain(dataclasses.replace(config, data_root=Path("a") / "b"))
+        elsewhere = dataclasses.replace(config, data_root=Path("a") / "b").to_json()
         assert elsewhere == {**stored, "data_root": str(Path("a") / "b")}
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from metaphys._errors import check
-from metaphys._options import conform, plain
+from metaphys._options import Options
 from metaphys.rl._methods import METHODS
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Meta-reinforcement learning on random tabular Markov decision processes.
 
     Training, validation and test tasks are drawn from three generators, so that no task occurs
@@ -47,7 +46,7 @@ class Config:
     """Threads of the tensor library. Small tensors gain nothing from more."""
 
     def __post_init__(self) -> None:
-        conform(self)
+        super().__post_init__()
         positive = ("seeds", "outer_iters", "tasks", "evaluate_every", "evaluation_tasks")
         for name in (*positive, "test_tasks", "threads"):
             value = getattr(self, name)
@@ -70,7 +69,3 @@ class Config:
         most |= {"evaluation_tasks": 4, "test_tasks": 8}
         few = {name: min(getattr(self, name), value) for name, value in most.items()}
         return dataclasses.replace(self, **few)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``config.json``."""
-        return plain(self)

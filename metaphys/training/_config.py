@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from metaphys.training._checks import check_config
-from metaphys.training._options import at_most, from_plain
+from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
 
@@ -160,16 +160,3 @@ class Config(Patience):
             "judged": 100,
         }
         return dataclasses.replace(self, **at_most(self, most))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``config.json``."""
-        return self.plain()
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Config:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: an entry is unknown or of another kind.
-        """
-        return from_plain(cls, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from metaphys.meta.adjoint import Adjoint, Checkpoint, Full, Mixed, OneStep, Tru
 from metaphys.training._adaptation import LOSSES, adapt, cross_entropy
 from metaphys.training._config import Config
 from metaphys.training._draws import Params, draw_samples, draw_units, generator
+from metaphys.training._fleet import Apply
 from metaphys.training._loop import Loop, begin, clipped, descend, value_and_grad
 from metaphys.training._problem import Problem
 from metaphys.training._tuned import TUNED, within_hardware
@@ -39,10 +40,20 @@ def adjoint_of(config: Config) -> Adjoint:
     return chosen[config.adjoint]
 
 
-def begin_meta(problem: Problem, start: Params, steps: int) -> Loop:
-    """Meta-learning begins at ``start`` with the same step sizes everywhere."""
+def begin_meta(
+    problem: Problem, start: Params, steps: int, sizes: Mapping[str, float] | None = None
+) -> Loop:
+    """Meta-learning begins at ``start``, every step of a parameter with the same size.
+
+    Args:
+        problem: what is learned on.
+        start: the controls.
+        steps: of the outer loop.
+        sizes: by parameter; ``None``, for 0.01 of each, where no more than the shape matters.
+    """
     config = problem.config
-    learned: dict[str, Any] = {"start": start, "rates": first_rates(config, start)}
+    sizes = dict.fromkeys(start, 0.01) if sizes is None else sizes
+    learned: dict[str, Any] = {"start": start, "rates": tabled(sizes, start, config.adapt_steps)}
     if "twin" in config.learn:
         learned["twin"] = problem.twins.scores()
     if "samples" in config.learn:
@@ -51,10 +62,30 @@ def begin_meta(problem: Problem, start: Params, steps: int) -> Loop:
     return begin(learned, steps)
 
 
-def first_rates(config: Config, start: Params) -> Params:
-    """Logarithms of the step sizes that learning them begins with, by step, parameter and entry."""
-    size, log = config.adapt_steps, torch.tensor(TUNED[config.system].first_rate).log()
-    return {n: log.to(value).expand(size, *value.shape).clone() for n, value in start.items()}
+def tabled(sizes: Mapping[str, float], start: Params, steps: int) -> Params:
+    """Logarithms of step sizes, by step, parameter and entry, from one size for each parameter."""
+    return {
+        name: value.new_full((steps, *value.shape), sizes[name]).log()
+        for name, value in start.items()
+    }
+
+
+def adapted_loss(problem: Problem, learned: dict[str, Any], apply: Apply, *data: Tensor) -> Tensor:
+    """A unit's loss on its queries, after it was adapted on the labelled samples in front."""
+    config, labels = problem.config, problem.config.labels
+    (x, queries), (y, targets) = ((part[:labels], part[labels:]) for part in data)
+    adapted = adapt(
+        apply,
+        learned["start"],
+        x,
+        y,
+        rule=learned_rule(learned["rates"]),
+        steps=config.adapt_steps,
+        loss=LOSSES[TUNED[config.system].inner_loss],
+        scores=learned.get("twin"),
+        adjoint=adjoint_of(config),
+    )
+    return cross_entropy(apply(adapted, queries), targets)
 
 
 def measured_rows(problem: Problem) -> Tensor:
@@ -87,23 +118,11 @@ def meta_step(problem: Problem, steps: int) -> Callable[[Loop, int], Loop]:
 
     The gradient goes through every inner step, as the configuration's adjoint has it.
     """
-    config, tuned = problem.config, TUNED[problem.config.system]
+    config = problem.config
     count, rows = config.meta_units, measured_rows(problem)
 
-    def judged(apply: Any, learned: Any, x: Tensor, y: Tensor) -> Tensor:
-        support, query = slice(None, config.labels), slice(config.labels, None)
-        adapted = adapt(
-            apply,
-            learned["start"],
-            x[support],
-            y[support],
-            rule=learned_rule(learned["rates"]),
-            steps=config.adapt_steps,
-            loss=LOSSES[tuned.inner_loss],
-            scores=learned.get("twin"),
-            adjoint=adjoint_of(config),
-        )
-        return cross_entropy(apply(adapted, x[query]), y[query])
+    def judged(apply: Apply, learned: Any, x: Tensor, y: Tensor) -> Tensor:
+        return adapted_loss(problem, learned, apply, x, y)
 
     def shown(learned: dict[str, Any], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """What is measured of each unit: where it is learned, the same of all."""

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from metaphys._errors import check, refuse
+from metaphys._errors import refuse
+from metaphys._options import Options
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Options = TypeVar("Options", bound="DataclassInstance")
-
-
-def from_plain(kind: type[Options], values: Any) -> Options:
-    """A configuration from what a file holds, which may be anything.
-
-    Raises:
-        ValueError: there is none in it.
-
-    Example:
-        >>> from metaphys.training import Config
-        >>> from_plain(Config, {"units": 3}).units
-        3
-    """
-    known = sorted(field.name for field in dataclasses.fields(kind))
-    fits = isinstance(values, dict) and set(values) <= {*known}
-    check(fits, "config", expected=f"of entries among {known}", got=values)
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"`config` must be one of metaphys, but got {values}: {error}") from error
+Kind = TypeVar("Kind", bound=Options)
 
 
 def at_most(config: Any, most: Mapping[str, int]) -> dict[str, Any]:
@@ -48,7 +25,7 @@ def at_most(config: Any, most: Mapping[str, int]) -> dict[str, Any]:
     return {n: most[n] if value is None else min(value, most[n]) for n, value in values.items()}
 
 
-def alike(kind: type[Options], other: Any, shared: str, **own: Any) -> Options:
+def alike(kind: type[Kind], other: Any, shared: str, **own: Any) -> Kind:
     """The configuration of another kind of experiment that has some options in common.
 
     Args:
@@ -65,14 +42,14 @@ def alike(kind: type[Options], other: Any, shared: str, **own: Any) -> Options:
     return kind(**{name: getattr(other, name) for name in shared.split()}, **own)
 
 
-def saved_config(kind: type[Options], metadata: Mapping[str, str], checkpoint: Path) -> Options:
+def saved_config(kind: type[Kind], metadata: Mapping[str, str], checkpoint: Path) -> Kind:
     """The configuration that a checkpoint belongs to.
 
     Raises:
         ValueError: there is none in it.
     """
     try:
-        return from_plain(kind, json.loads(metadata["config"]))
+        return kind.from_json(json.loads(metadata["config"]))
     except (KeyError, ValueError) as error:
         refuse(
             "checkpoint",

@@ -73,8 +73,11 @@ class Problem:
     @property
     def learning(self) -> Problem:
         """The same on the units that are learned and tuned on, as the configuration has it."""
-        if self.config.learned_on == "device":
-            return self
+        return self if self.config.learned_on == "device" else self.simulated
+
+    @property
+    def simulated(self) -> Problem:
+        """The same on simulated units."""
         config = dataclasses.replace(self.config, device="simulated")
         return dataclasses.replace(self, config=config, archive=None)
 

@@ -11,7 +11,7 @@ from metaphys._runs import read_config, read_metrics
 from metaphys._runs._shape import EACH, RESUMED, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._config import Config
-from metaphys.training._options import Options, from_plain
+from metaphys.training._options import Kind
 from metaphys.training._results import SWEEPS, Run
 
 SECONDS = {EACH: 0.0}
@@ -38,7 +38,7 @@ def read_run(path: Path) -> Run:
     return Run(path, config.to_json(), environment, rows, curves, summary)
 
 
-def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, Any]]:
+def read_options(kind: type[Kind], path: Path) -> tuple[Kind, dict[str, Any]]:
     """The configuration of a run and where it ran.
 
     Raises:
@@ -46,7 +46,7 @@ def read_options(kind: type[Options], path: Path) -> tuple[Options, dict[str, An
     """
     stored = read_config(path)
     try:
-        return from_plain(kind, stored["config"]), stored.get("environment", {})
+        return kind.from_json(stored["config"]), stored.get("environment", {})
     except ValueError as error:
         raise ValueError(f"`config.json` in {path} is of no use: {error}") from error
 

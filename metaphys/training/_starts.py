@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from metaphys.training import _outer
 from metaphys.training._config import Config
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
+from metaphys.training._first_rates import first_rates
 from metaphys.training._flat import courses
 from metaphys.training._judge import judge
 from metaphys.training._loop import begin, selecting
@@ -103,13 +104,15 @@ def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
     config, steps = problem.config, problem.config.population_steps
     step = _outer.population_step(problem, "warm", steps, TUNED[config.system].warm)
     warm = phases.trained("warm start", problem.initial, step, steps)
+    sizes = phases("first step sizes", *first_rates(problem, warm))
     steps = config.meta_steps
     chosen = selecting(
         meta_step(problem, steps),
         lambda learned: _score(problem, learned["start"], learned),
         steps,
     )
-    return phases.outer("meta-learning", begin_meta(problem, warm, steps), chosen, steps)
+    begun = begin_meta(problem, warm, steps, {name: float(size) for name, size in sizes.items()})
+    return phases.outer("meta-learning", begun, chosen, steps)
 
 
 def _in_full(problem: Problem, phases: Phases, name: str, start: Params, units: list[int]) -> Full:

@@ -6,18 +6,18 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from metaphys._errors import check
-from metaphys._options import conform, plain
+from metaphys._options import Options
 from metaphys.training._checks import check_files, check_units
-from metaphys.training._options import at_most, from_plain
+from metaphys.training._options import at_most
 
 QUICK_INTERVALS = 4
 
 
 @dataclass(frozen=True)
-class DriftConfig:
+class DriftConfig(Options):
     """Networks on units that drift, kept at work by a few calls in every interval.
 
     Units are named by integer seeds: below 10,000 the walk and the rate of fine-tuning are learned
@@ -93,7 +93,7 @@ class DriftConfig:
     """Test samples that accuracies are measured on, at most."""
 
     def __post_init__(self) -> None:
-        conform(self)
+        super().__post_init__()
         for name in _COUNTS:
             check(getattr(self, name) >= 1, name, expected=">= 1", got=getattr(self, name))
         check_units(self, "walk_units")
@@ -139,19 +139,6 @@ class DriftConfig:
             "first_calls": 5 * self.layers,
         }
         return dataclasses.replace(self, **at_most(self, most))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``config.json``."""
-        return plain(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> DriftConfig:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: an entry is unknown or of another kind.
-        """
-        return from_plain(cls, values)
 
 
 _COUNTS = ("pool", "layers", "units", "intervals", "batch", "steps")

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files, check_units
-from metaphys.training._options import at_most, from_plain
+from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
 QUICK_CALLS = 12
@@ -200,16 +200,3 @@ class RecalibrationConfig(Patience):
         scaled = {max(self.layers, round(scale * budget)) for budget in self.budgets}
         few = at_most(self, most)
         return dataclasses.replace(self, budgets=tuple(sorted(scaled)), **few)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``config.json``."""
-        return self.plain()
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RecalibrationConfig:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: an entry is unknown or of another kind.
-        """
-        return from_plain(cls, values)

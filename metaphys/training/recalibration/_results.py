@@ -11,7 +11,6 @@ from typing import Any
 from metaphys._runs import read_metrics
 from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
-from metaphys.training._options import from_plain
 from metaphys.training._reading import SECONDS, SWEEP, check_own, read_options, read_phases
 from metaphys.training._results import Group, Run
 from metaphys.training._statistics import Method
@@ -49,7 +48,7 @@ class Compared:
     @property
     def config(self) -> RecalibrationConfig:
         """The configuration that the runs share; of the seeds, the first."""
-        return from_plain(RecalibrationConfig, dict(self.group.config))
+        return RecalibrationConfig.from_json(dict(self.group.config))
 
     @property
     def budgets(self) -> tuple[int, ...]:

@@ -6,11 +6,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from metaphys._errors import check
 from metaphys.training._checks import check_files, check_ngspice
-from metaphys.training._options import at_most, from_plain
+from metaphys.training._options import at_most
 from metaphys.training._patience import Patience
 
 
@@ -151,19 +151,6 @@ class TrainConfig(Patience):
         """The same with so few steps that the figures mean nothing: to see that all of it runs."""
         most = {"steps": QUICK_STEPS, "judged": 50, "looks": 2}
         return dataclasses.replace(self, **at_most(self, most))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for ``config.json``."""
-        return self.plain()
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: an entry is unknown or of another kind.
-        """
-        return from_plain(cls, values)
 
 
 QUICK_STEPS = 10

@@ -10,10 +10,12 @@ from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
 from metaphys.training._draws import Params
+from metaphys.training._first_rates import chosen_rates
 from metaphys.training._kinds import KINDS, scaled
-from metaphys.training._meta import first_rates
+from metaphys.training._meta import tabled
 from metaphys.training._model import save_model
 from metaphys.training._options import alike, saved_config
+from metaphys.training._problem import build
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._machine import Machine, build_machine
 
@@ -27,14 +29,15 @@ def save_network(folder: Path, machine: Machine, params: Params) -> None:
     save_tree(folder / "network.safetensors", params, metadata)
     if config.system != "oscillators" or config.data != "vowels":  # formants are no angles
         other = _to_adapt(machine)
-        learned = {"start": params, "rates": first_rates(other, params)}
+        rates = tabled(chosen_rates(build(other), params), params, other.adapt_steps)
+        learned = {"start": params, "rates": rates}
         save_model(folder / "model.safetensors", other, learned)
 
 
 def _to_adapt(machine: Machine) -> Config:
     """Meta-training of the same network on the same units, as noisy."""
     config = machine.config
-    own: dict[str, Any] = {"queries": 1}
+    own: dict[str, Any] = {}
     if config.system == "oscillators":
         spread: Any = scaled(KINDS["oscillators"].spread, config.spread)
         own |= {"coupling_spread": spread.coupling}

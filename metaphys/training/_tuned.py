@@ -46,8 +46,8 @@ class Tuned:
 _CROSS = "cross entropy"
 _SQUARED = "squared error"
 _STACK: Grid = {
-    ("SGD", _CROSS): (0.01, 0.1, 0.3, 1.0),
-    ("Adam", _CROSS): (0.001, 0.003, 0.01, 0.03),
+    ("SGD", _CROSS): (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+    ("Adam", _CROSS): (0.0003, 0.001, 0.003, 0.01, 0.03),
 }
 
 TUNED = {

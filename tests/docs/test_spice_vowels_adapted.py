@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,25 @@ def test_fine_tuning_stays_within_the_calls_that_are_allowed(case: Any) -> None:
     calls, params = case.tuned(start, UNIT, rule, spice=False)
     assert calls == 240
     assert all(bool((params[name] != value).any()) for name, value in start.items())
+
+
+def test_the_rate_of_fine_tuning_is_chosen_by_no_test_vowel(
+    case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unseen:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"test vowels were asked for their {name}")
+
+    monkeypatch.setattr(script, "RATES", {"SGD": (1e-6, 0.1)})
+    monkeypatch.setattr(script, "TUNING", range(script.VALIDATION_UNITS, UNIT))
+    case.start, asked = case.setting.initial(0), case.data
+    case.data = dataclasses.replace(asked, test=Unseen())
+    rule = script.chosen(case, "in silico")
+    tried = json.loads((case.runs / "tuning-in-silico.json").read_text())
+    assert set(tried) == {"SGD, 1e-06", "SGD, 0.1"}
+    assert rule == script.rules()[max(tried, key=tried.__getitem__)]
+    with pytest.raises(AssertionError, match="test vowels were asked"):
+        case.judged(case.start, UNIT, spice=False)
 
 
 def test_a_unit_is_measured_twice_a_layer_and_no_more(case: Any) -> None:

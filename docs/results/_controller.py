@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import final
 
 import torch
@@ -77,6 +77,32 @@ class Controller(nn.Module):
         return found["shift"]
 
 
+@final
+class Committee(nn.Module):
+    """Controllers whose logits are averaged: one unit runs them one after the other.
+
+    Each was trained for itself, from first drives of its own, and has a trust of its own.
+    """
+
+    def __init__(self, members: Iterable[Controller]) -> None:
+        super().__init__()
+        self._members = nn.ModuleList(members)
+
+    @property
+    def members(self) -> list[Controller]:
+        """In their order."""
+        return [member for member in self._members if isinstance(member, Controller)]
+
+    def shift(self, episodes: Episodes) -> Tensor:
+        """(M, E, 3), of each member."""
+        return torch.stack([member.shift(episodes) for member in self.members])
+
+    def logits(self, inputs: Tensor, shift: Tensor) -> Tensor:
+        """(E, n, c) of ``inputs`` (E, n, 12), less each member's shift (M, E, 3)."""
+        found = [member.logits(inputs, own) for member, own in zip(self.members, shift)]
+        return torch.stack(found).mean(0)
+
+
 def fit(
     controller: Controller,
     draw: Callable[[torch.Generator], Episodes],
@@ -124,10 +150,11 @@ def fit(
         value.data.copy_(average)
 
 
-def accuracy(controller: Controller, episode: Episodes, shift: Tensor) -> float:
-    """The fraction of the others' vowels that are understood after the shift (1, 3)."""
+def accuracy(controller: Committee, episode: Episodes, *, shifted: bool = True) -> float:
+    """The fraction of the others' vowels that are understood, after the shift or without."""
+    shift = controller.shift(episode).detach()
     with torch.no_grad():
-        classes = controller.logits(episode.inputs, shift).argmax(-1)
+        classes = controller.logits(episode.inputs, shift if shifted else 0 * shift).argmax(-1)
     return round(float((classes == episode.targets).double().mean()), 6)
 
 

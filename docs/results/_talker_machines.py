@@ -52,6 +52,8 @@ class Machine:
         lr: Adam's first step size in silico.
         lr_on_unit: on the unit, by number of classes.
         inner: gradient steps of the controller, by number of classes; 0: none are tried.
+        members: networks that the unit runs one after the other, whose logits are averaged, by
+            number of classes.
     """
 
     twin: Callable[[int], System]
@@ -76,6 +78,7 @@ class Machine:
     lr: float
     lr_on_unit: Mapping[int, float]
     inner: Mapping[int, int]
+    members: Mapping[int, int]
 
     def network(self, classes: int, seed: int, system: System | None = None) -> FeatureNetwork:
         """The network with its first drives: every formant once for each class, or as often."""
@@ -144,6 +147,7 @@ MACHINES = {
         lr=0.05,
         lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
+        members={7: 1, 12: 4},
     ),
     "circuit": Machine(
         twin=lambda classes: Circuit(samples=12 * classes),
@@ -168,6 +172,7 @@ MACHINES = {
         lr=0.03,
         lr_on_unit={7: 0.01, 12: 0.003},
         inner={7: 3, 12: 0},
+        members={7: 1, 12: 4},
     ),
 }
 """Chosen with women as the new group; what SHG with 12 vowels has alone, with boys and girls as the

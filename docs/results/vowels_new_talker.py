@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from _controller import Controller, accuracy, fine_tune, fit
+from _controller import Committee, Controller, accuracy, fine_tune, fit
 from _rows import HERE, Row
 from _talker_machines import MACHINES, Machine
 from _talker_page import MAIN, tell
@@ -33,6 +33,8 @@ from metaphys.training._wire import Wire
 DRAWS = 20
 EPISODES = 4  # of one step
 CALLS = 250
+APART = 1000
+"""Between the seeds of two members of a committee."""
 RATES = (0.001, 0.003, 0.01)  # of fine-tuning
 SHIFTED = {
     "in silico, moved to the unit": "in silico",
@@ -50,7 +52,7 @@ class Experiment:
             len(talkers.givers(talkers.new)), generator=torch.Generator().manual_seed(seed)
         )
         self.givers = [talkers.givers(talkers.new)[n] for n in order[:DRAWS]]
-        self._trained: dict[str, Controller] = {}
+        self._trained: dict[str, Committee] = {}
 
     @property
     def inner(self) -> int:
@@ -59,15 +61,20 @@ class Experiment:
 
     # What is learned from the known groups -----------------------------------------------------
 
-    def controller(self, steps: int, net: nn.Module | None = None) -> Controller:
+    def controller(self, steps: int, net: nn.Module | None = None, member: int = 0) -> Controller:
         """As it begins, with the machine's network or another."""
         machine = self.machine
-        net = machine.network(self.talkers.classes, self.seed) if net is None else net
+        if net is None:
+            net = machine.network(self.talkers.classes, self._first(member))
         return Controller(net, self.talkers, steps, machine.offset, machine.scale)
 
-    def on_unit(self, controller: Controller, key: int) -> run_on:
+    def _first(self, member: int) -> int:
+        """Of the first drives of a member, and of its episodes."""
+        return self.seed + APART * member
+
+    def on_unit(self, committee: Committee, key: int) -> run_on:
         """Physics-aware on this seed's unit, with noise of ``key``."""
-        return run_on(controller, *self.layers(key))
+        return run_on(committee, *self.layers(key) * len(committee.members))
 
     def layers(self, key: int) -> list[PhysicsAware]:
         """The unit of each layer with its twin."""
@@ -82,37 +89,54 @@ class Experiment:
         first = TEST_UNITS if self.talkers.new == "m" else VALIDATION_UNITS
         return self.machine.unit(self.talkers.classes, first + self.seed, key)
 
-    def learned(self, kind: str) -> Controller:
+    def learned(self, kind: str) -> Committee:
         """``in silico``; from there on the unit: ``shift``, ``steps`` or ``unshifted``."""
         if kind not in self._trained:
-            self._trained[kind] = self._in_silico() if kind == "in silico" else self._on_unit(kind)
+            train = (
+                self._in_silico if kind == "in silico" else functools.partial(self._on_unit, kind)
+            )
+            self._trained[kind] = Committee(map(train, self.members))
         return self._trained[kind]
 
-    def _in_silico(self, net: nn.Module | None = None, steps: int | None = None) -> Controller:
-        machine, found = self.machine, self.controller(0, net)
+    @property
+    def members(self) -> range:
+        """Of a committee."""
+        return range(self.machine.members[self.talkers.classes])
+
+    def _in_silico(
+        self, member: int, net: nn.Module | None = None, steps: int | None = None
+    ) -> Controller:
+        machine, found = self.machine, self.controller(0, net, member)
         steps = machine.steps if steps is None else steps
-        fit(found, self._draw, steps=steps, lr=machine.lr, seed=self.seed)
+        fit(found, self._draw, steps=steps, lr=machine.lr, seed=self._first(member))
         return found
 
     @functools.cached_property
-    def without(self) -> dict[str, Controller]:
+    def without(self) -> dict[str, Committee]:
         """Without physics, on the same episodes: wires for systems, and a linear layer."""
         classes = self.talkers.classes
-        wire, linear = Wire(self.machine.twin(classes).ports), nn.Linear(12, classes)
-        nn.init.zeros_(linear.weight)
-        nn.init.zeros_(linear.bias)
-        nets = {
-            "physics removed": self.machine.network(classes, self.seed, wire),
-            "linear layer, the same episodes": linear,
-        }
-        steps = self.machine.steps_without[classes]
-        return {name: self._in_silico(net, steps) for name, net in nets.items()}
+        wire, steps = Wire(self.machine.twin(classes).ports), self.machine.steps_without[classes]
 
-    def _on_unit(self, kind: str) -> Controller:
+        def removed(member: int) -> nn.Module:
+            return self.machine.network(classes, self._first(member), wire)
+
+        def linear(member: int) -> nn.Module:
+            layer = nn.Linear(12, classes)
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            return layer
+
+        nets = {"physics removed": removed, "linear layer, the same episodes": linear}
+        return {
+            name: Committee(self._in_silico(m, net(m), steps) for m in self.members)
+            for name, net in nets.items()
+        }
+
+    def _on_unit(self, kind: str, member: int) -> Controller:
         machine = self.machine
-        found = self.controller(self.inner if kind == "steps" else 0)
-        found.begin_as(self.learned("in silico"))
-        classes, shifted, seed = self.talkers.classes, kind != "unshifted", self.seed
+        found = self.controller(self.inner if kind == "steps" else 0, member=member)
+        found.begin_as(self.learned("in silico").members[member])
+        classes, shifted, seed = self.talkers.classes, kind != "unshifted", self._first(member)
         if steps := machine.steps_on_twin[classes]:
             averaged = machine.averaged[classes]
             how: dict[str, Any] = {"steps": steps, "lr": machine.lr, "averaged": averaged}
@@ -137,22 +161,22 @@ class Experiment:
         for method, kind in SHIFTED.items():
             if kind == "steps" and not self.inner:
                 continue
-            controller = self.learned(kind)
-            with self.on_unit(controller, 1 + draw):
-                shift = controller.shift(episode).detach()
-                found[method] = accuracy(controller, episode, shift)
+            committee = self.learned(kind)
+            with self.on_unit(committee, 1 + draw):
+                found[method] = accuracy(committee, episode)
         found["not adapted"] = self.few_steps(episode, 1 + draw, rate=None)
         found["not adapted, then fine-tuned"] = self.few_steps(episode, 1 + draw, rate=self.rate)
         return found
 
     def few_steps(self, episode: Episodes, key: int, rate: float | None) -> float:
         """Adam on the labelled vowels for all calls, on what was learned without shifts."""
-        controller = copy.deepcopy(self.learned("unshifted"))
-        steps = CALLS // (self.talkers.classes * self.machine.layers)
-        with self.on_unit(controller, key):
+        committee = copy.deepcopy(self.learned("unshifted"))
+        calls = self.talkers.classes * self.machine.layers * len(self.members)
+        with self.on_unit(committee, key):
             if rate is not None:
-                fine_tune(controller, episode, steps, rate)
-            return accuracy(controller, episode, torch.zeros_like(episode.residuals))
+                for member in committee.members:
+                    fine_tune(member, episode, CALLS // calls, rate)
+            return accuracy(committee, episode, shifted=False)
 
     @functools.cached_property
     def rate(self) -> float:
@@ -168,7 +192,7 @@ class Experiment:
 
     def removed(self, episode: Episodes) -> dict[str, float]:
         """What the rest of the method understands without physics."""
-        return {n: accuracy(c, episode, c.shift(episode)) for n, c in self.without.items()}
+        return {name: accuracy(each, episode) for name, each in self.without.items()}
 
     def linear(self, episode: Episodes) -> dict[str, float]:
         """A linear classifier of log formants, without and with the talker's mean shift."""
@@ -204,9 +228,9 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
     machine, classes = MACHINES[system], talkers.classes
     net = machine.network(classes, 0)
     physical, digital = counted(net)
-    inner = machine.inner[classes]
-    calls = inner * classes * machine.layers
-    at_most = CALLS // (classes * machine.layers) * classes * machine.layers
+    inner, members = machine.inner[classes], machine.members[classes]
+    once = classes * machine.layers * members
+    calls, at_most = inner * once, CALLS // once * once
     listed = " ".join(map(str, seeds))
     return {
         "experiment": name(system, classes),
@@ -216,8 +240,8 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
         f"kind of one man, mean of {DRAWS} men",
         "published": None,
         "device_calls": {"to adapt": 0, "with gradient steps": calls, "fine-tuning": at_most},
-        "physical_parameters": physical,
-        "digital_parameters": digital + FORMANTS,
+        "physical_parameters": members * physical,
+        "digital_parameters": members * (digital + FORMANTS),
         "notes": [
             f"{machine.layers} layers on a unit of {machine.spread}, number {TEST_UNITS} + seed; "
             f"SNR {machine.snr:g} dB; the twin is {_twin(machine, classes)}. A seed is also the "
@@ -229,6 +253,7 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             "Digital parameters are the element-wise scales, a factor for each class, and how far "
             "the mean shift of each formant is trusted.",
             *_chosen(machine, classes),
+            *_committee(members),
         ],
     }
 
@@ -246,6 +271,16 @@ def _chosen(machine: Machine, classes: int) -> list[str]:
         "The noise on each formant of a class, and the running mean, were chosen with women, boys "
         "and girls as the new group in turn. What is trained without physics takes "
         f"{without} steps, as many as the machine in all."
+    ]
+
+
+def _committee(members: int) -> list[str]:
+    if members == 1:
+        return []
+    return [
+        f"{members} networks, each from first drives of its own, run on the unit one after the "
+        "other, and their logits are averaged; so do those without physics. Fine-tuning's calls "
+        "are shared among them."
     ]
 
 

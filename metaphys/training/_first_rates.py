@@ -39,6 +39,15 @@ def first_rates(
     Args:
         problem: what is to be learned on.
         start: the controls, trained so far that a gradient means something.
+
+    Example:
+        >>> from metaphys.training import Config, build
+        >>> problem = build(Config(units=1, labels=5, queries=5, adapt_steps=1))
+        >>> sizes, step, count = first_rates(problem, problem.initial)
+        >>> for index in range(count):
+        ...     sizes = step(sizes, index)
+        >>> sorted(sizes) == sorted(problem.initial), max(floats(sizes).values()) <= LONGEST
+        (True, True)
     """
     problem, names = problem.simulated, list(start)
     begun = {name: torch.tensor(LONGEST, dtype=torch.float64) for name in names}
@@ -47,25 +56,14 @@ def first_rates(
         if index < len(names):
             name = names[index]
             return {**sizes, name: _longest(problem, start, {name: LONGEST}) * sizes[name]}
-        shared = _longest(problem, start, {name: float(size) for name, size in sizes.items()})
+        shared = _longest(problem, start, floats(sizes))
         return {name: shared * size for name, size in sizes.items()}
 
     return begun, step, len(names) + 1
 
 
-def chosen_rates(problem: Problem, start: Params) -> dict[str, float]:
-    """The choice all at once: step sizes by parameter.
-
-    Example:
-        >>> from metaphys.training import Config, build
-        >>> problem = build(Config(units=1, labels=5, queries=5, adapt_steps=1))
-        >>> sizes = chosen_rates(problem, problem.initial)
-        >>> sorted(sizes) == sorted(problem.initial), max(sizes.values()) <= LONGEST
-        (True, True)
-    """
-    sizes, step, count = first_rates(problem, start)
-    for index in range(count):
-        sizes = step(sizes, index)
+def floats(sizes: Sizes) -> dict[str, float]:
+    """What was chosen, as plain numbers."""
     return {name: float(size) for name, size in sizes.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from metaphys.training import _outer
 from metaphys.training._config import Config
 from metaphys.training._draws import TEST_UNITS, VALIDATION_UNITS, Params
-from metaphys.training._first_rates import first_rates
+from metaphys.training._first_rates import first_rates, floats
 from metaphys.training._flat import courses
 from metaphys.training._judge import judge
 from metaphys.training._loop import begin, selecting
@@ -111,7 +111,7 @@ def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
         lambda learned: _score(problem, learned["start"], learned),
         steps,
     )
-    begun = begin_meta(problem, warm, steps, {name: float(size) for name, size in sizes.items()})
+    begun = begin_meta(problem, warm, steps, floats(sizes))
     return phases.outer("meta-learning", begun, chosen, steps)
 
 

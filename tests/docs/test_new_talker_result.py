@@ -219,6 +219,34 @@ def test_units_that_choose_are_not_those_that_judge(root: Path, talkers: Any) ->
     assert (judging - choosing).abs().max() > 0.1 * judging.std()
 
 
+def test_a_committee_is_the_mean_of_what_its_members_say(talkers: Any) -> None:
+    machine = small(members={7: 2}, inner={7: 0}, steps_on_twin={7: 0})
+    experiment = script.Experiment(machine, talkers, 0)
+    alone = script.Experiment(dataclasses.replace(machine, members={7: 1}), talkers, 0)
+    both, episode = experiment.learned("shift"), talkers.episode("m03")
+    (one,) = alone.learned("shift").members
+    values = zip(both.members[0].parameters(), one.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in values)
+    shift = both.shift(episode)
+    apart = [m.logits(episode.inputs, s) for m, s in zip(both.members, shift, strict=True)]
+    assert (apart[0] - apart[1]).abs().max() > 1e-3
+    mean = (apart[0] + apart[1]) / 2
+    torch.testing.assert_close(both.logits(episode.inputs, shift), mean)
+    said = (mean.argmax(-1) == episode.targets).double().mean()
+    assert controllers.accuracy(both, episode) == pytest.approx(float(said), abs=1e-6)
+
+
+def test_a_committee_calls_every_layer_of_its_unit_for_each_member(talkers: Any) -> None:
+    machine = small(members={7: 3}, steps_on_twin={7: 0})
+    experiment = script.Experiment(machine, talkers, 0)
+    committee, episode = experiment.learned("in silico"), talkers.episode("m03")
+    layers = experiment.layers(1)
+    with script.run_on(committee, *layers * 3):
+        controllers.accuracy(committee, episode)
+    heard_once = len(episode.inputs[0])
+    assert [layer.device.calls for layer in layers] == [3 * heard_once] * 2
+
+
 @pytest.mark.parametrize("system", ["circuit", "shg"])
 def test_it_runs(talkers: Any, system: str) -> None:
     machine = dataclasses.replace(

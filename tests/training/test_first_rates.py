@@ -12,7 +12,7 @@ import metaphys
 from metaphys.training import Config, adapt, build, cross_entropy
 from metaphys.training._adaptation import LOSSES
 from metaphys.training._draws import Params, draw_samples, draw_units
-from metaphys.training._first_rates import BEARABLE, FACTORS, LONGEST, chosen_rates, first_rates
+from metaphys.training._first_rates import BEARABLE, FACTORS, LONGEST, first_rates, floats
 from metaphys.training._loop import begin
 from metaphys.training._outer import population_step
 from metaphys.training._problem import Problem
@@ -41,6 +41,13 @@ def warm(problem: Problem) -> Params:
     for index in range(20):
         loop = step(loop, index)
     return loop.learned
+
+
+def chosen_rates(problem: Problem, start: Params) -> dict[str, float]:
+    sizes, step, count = first_rates(problem, start)
+    for index in range(count):
+        sizes = step(sizes, index)
+    return floats(sizes)
 
 
 def loss(problem: Problem, start: Params, sizes: dict[str, float]) -> float:

@@ -10,12 +10,12 @@ from metaphys._errors import check
 from metaphys._runs import load_tree, read_metadata, save_tree
 from metaphys.training._config import Config
 from metaphys.training._draws import Params
-from metaphys.training._first_rates import chosen_rates
+from metaphys.training._first_rates import Sizes, floats
 from metaphys.training._kinds import KINDS, scaled
 from metaphys.training._meta import tabled
 from metaphys.training._model import save_model
 from metaphys.training._options import alike, saved_config
-from metaphys.training._problem import build
+from metaphys.training._problem import Problem, build
 from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._machine import Machine, build_machine
 
@@ -23,15 +23,30 @@ KIND = "metaphys network"
 
 
 def save_network(folder: Path, machine: Machine, params: Params) -> None:
-    """Write what was trained; and as a model that ``metaphys adapt`` takes to other units."""
-    config = machine.config
-    metadata = {"kind": KIND, "config": json.dumps(config.to_json())}
+    """Write what was trained."""
+    metadata = {"kind": KIND, "config": json.dumps(machine.config.to_json())}
     save_tree(folder / "network.safetensors", params, metadata)
-    if config.system != "oscillators" or config.data != "vowels":  # formants are no angles
-        other = _to_adapt(machine)
-        rates = tabled(chosen_rates(build(other), params), params, other.adapt_steps)
-        learned = {"start": params, "rates": rates}
-        save_model(folder / "model.safetensors", other, learned)
+
+
+def save_adaptable(folder: Path, others: Problem, params: Params, sizes: Sizes) -> None:
+    """Write what was trained as a model that ``metaphys adapt`` takes to other units.
+
+    Args:
+        folder: of the run.
+        others: what :func:`on_others` gave.
+        params: what was trained.
+        sizes: of the steps on another unit, by parameter.
+    """
+    rates = tabled(floats(sizes), params, others.config.adapt_steps)
+    save_model(folder / "model.safetensors", others.config, {"start": params, "rates": rates})
+
+
+def on_others(machine: Machine) -> Problem | None:
+    """The same network on the units of its population; ``None`` where there is no such problem."""
+    config = machine.config
+    if config.system == "oscillators" and config.data == "vowels":
+        return None  # formants are no angles
+    return build(_to_adapt(machine))
 
 
 def _to_adapt(machine: Machine) -> Config:

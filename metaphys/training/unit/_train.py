@@ -16,6 +16,7 @@ from metaphys._runs._shape import EACH, check_like
 from metaphys._runs._stored import read_json
 from metaphys.nn import InSilico
 from metaphys.training._draws import Params
+from metaphys.training._first_rates import first_rates
 from metaphys.training._judge import linear_accuracy
 from metaphys.training._kinds import KINDS
 from metaphys.training._wire import Wire
@@ -23,7 +24,7 @@ from metaphys.training.unit._config import TrainConfig
 from metaphys.training.unit._gradients import Rules, rules
 from metaphys.training.unit._learning import accuracy, learning_step, on_unit, predicted, start
 from metaphys.training.unit._machine import Machine, build_machine, build_network
-from metaphys.training.unit._saved import save_network
+from metaphys.training.unit._saved import on_others, save_adaptable, save_network
 from metaphys.training.unit._twins import (
     Fitting,
     begin_fitting,
@@ -118,6 +119,19 @@ class Training:
         self.row(method, labels, calls, accuracy(classes, machine.data.test))
         return params, classes
 
+    def save(self, params: Params) -> None:
+        """Write what was trained; and, with step sizes that others bear, as a model to adapt."""
+        save_network(self.run.path, self.machine, params)
+        others = on_others(self.machine)
+        if others is None:
+            return
+        sizes, step, count = first_rates(others, params)
+        called = "step sizes for other units"
+        with self.timed(called), self.progress.phase(called, count) as advance:
+            file = called.replace(" ", "-")
+            sizes = self.run.run_phase(file, sizes, step, count, advance=advance)
+        save_adaptable(self.run.path, others, params, sizes)
+
     def baselines(self) -> None:
         """What the rule has to be compared with, trained for as many steps on the same samples."""
         machine, test = self.machine, self.machine.data.test
@@ -179,7 +193,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     training.fit()
     machine = training.machine
     params, classes = training.main()
-    save_network(run.path, machine, params)
+    training.save(params)
     training.baselines()
     run.write_json("curves.json", training.curves)
     physical, digital = machine.counted()

@@ -49,6 +49,10 @@ _STACK: Grid = {
     ("SGD", _CROSS): (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
     ("Adam", _CROSS): (0.0003, 0.001, 0.003, 0.01, 0.03),
 }
+_CRYSTAL: Grid = {
+    ("SGD", _CROSS): (0.0001, 0.0003, 0.001, 0.003, 0.01),
+    ("Adam", _CROSS): (0.0001, 0.0003, 0.001, 0.003, 0.01),
+}
 
 TUNED = {
     "oscillators": Tuned(
@@ -70,7 +74,7 @@ TUNED = {
     ),
     "plate": Tuned(0.03, 0.03, 0.3, 0.03, 0.03, 0.03, 0.03, _CROSS, _STACK, 200),
     "circuit": Tuned(0.03, 0.03, 0.3, 0.03, 0.03, 0.03, 0.03, _CROSS, _STACK, 200),
-    "shg": Tuned(0.03, 0.03, 0.1, 0.03, 0.03, 0.03, 0.03, _CROSS, _STACK, 100),
+    "shg": Tuned(0.03, 0.03, 0.1, 0.03, 0.03, 0.03, 0.03, _CROSS, _CRYSTAL, 100),
 }
 """Those of oscillators: docs/results/recalibration-digits.md."""
 

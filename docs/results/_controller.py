@@ -78,7 +78,7 @@ class Controller(nn.Module):
 
 
 @final
-class Committee(nn.Module):
+class Ensemble(nn.Module):
     """Controllers whose logits are averaged: one unit runs them one after the other.
 
     Each was trained for itself, from first drives of its own, and has a trust of its own.
@@ -150,7 +150,7 @@ def fit(
         value.data.copy_(average)
 
 
-def accuracy(controller: Committee, episode: Episodes, *, shifted: bool = True) -> float:
+def accuracy(controller: Ensemble, episode: Episodes, *, shifted: bool = True) -> float:
     """The fraction of the others' vowels that are understood, after the shift or without."""
     shift = controller.shift(episode).detach()
     with torch.no_grad():

@@ -175,5 +175,5 @@ MACHINES = {
         members={7: 1, 12: 4},
     ),
 }
-"""Chosen with women as the new group; what SHG with 12 vowels has alone, with boys and girls as the
-new one too. Men were not heard."""
+"""Chosen with women as the new group; ``members``, and what SHG with 12 vowels has alone, with boys
+and girls as the new one too. Men were not heard."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from _controller import Committee, Controller, accuracy, fine_tune, fit
+from _controller import Controller, Ensemble, accuracy, fine_tune, fit
 from _rows import HERE, Row
 from _talker_machines import MACHINES, Machine
 from _talker_page import MAIN, tell
@@ -34,7 +34,7 @@ DRAWS = 20
 EPISODES = 4  # of one step
 CALLS = 250
 APART = 1000
-"""Between the seeds of two members of a committee."""
+"""Between the seeds of two members of an ensemble."""
 RATES = (0.001, 0.003, 0.01)  # of fine-tuning
 SHIFTED = {
     "in silico, moved to the unit": "in silico",
@@ -52,7 +52,7 @@ class Experiment:
             len(talkers.givers(talkers.new)), generator=torch.Generator().manual_seed(seed)
         )
         self.givers = [talkers.givers(talkers.new)[n] for n in order[:DRAWS]]
-        self._trained: dict[str, Committee] = {}
+        self._trained: dict[str, Ensemble] = {}
 
     @property
     def inner(self) -> int:
@@ -72,9 +72,9 @@ class Experiment:
         """Of the first drives of a member, and of its episodes."""
         return self.seed + APART * member
 
-    def on_unit(self, committee: Committee, key: int) -> run_on:
+    def on_unit(self, ensemble: Ensemble, key: int) -> run_on:
         """Physics-aware on this seed's unit, with noise of ``key``."""
-        return run_on(committee, *self.layers(key) * len(committee.members))
+        return run_on(ensemble, *self.layers(key) * len(ensemble.members))
 
     def layers(self, key: int) -> list[PhysicsAware]:
         """The unit of each layer with its twin."""
@@ -89,18 +89,18 @@ class Experiment:
         first = TEST_UNITS if self.talkers.new == "m" else VALIDATION_UNITS
         return self.machine.unit(self.talkers.classes, first + self.seed, key)
 
-    def learned(self, kind: str) -> Committee:
+    def learned(self, kind: str) -> Ensemble:
         """``in silico``; from there on the unit: ``shift``, ``steps`` or ``unshifted``."""
         if kind not in self._trained:
             train = (
                 self._in_silico if kind == "in silico" else functools.partial(self._on_unit, kind)
             )
-            self._trained[kind] = Committee(map(train, self.members))
+            self._trained[kind] = Ensemble(map(train, self.members))
         return self._trained[kind]
 
     @property
     def members(self) -> range:
-        """Of a committee."""
+        """Of an ensemble."""
         return range(self.machine.members[self.talkers.classes])
 
     def _in_silico(
@@ -112,7 +112,7 @@ class Experiment:
         return found
 
     @functools.cached_property
-    def without(self) -> dict[str, Committee]:
+    def without(self) -> dict[str, Ensemble]:
         """Without physics, on the same episodes: wires for systems, and a linear layer."""
         classes = self.talkers.classes
         wire, steps = Wire(self.machine.twin(classes).ports), self.machine.steps_without[classes]
@@ -128,7 +128,7 @@ class Experiment:
 
         nets = {"physics removed": removed, "linear layer, the same episodes": linear}
         return {
-            name: Committee(self._in_silico(m, net(m), steps) for m in self.members)
+            name: Ensemble(self._in_silico(m, net(m), steps) for m in self.members)
             for name, net in nets.items()
         }
 
@@ -161,22 +161,22 @@ class Experiment:
         for method, kind in SHIFTED.items():
             if kind == "steps" and not self.inner:
                 continue
-            committee = self.learned(kind)
-            with self.on_unit(committee, 1 + draw):
-                found[method] = accuracy(committee, episode)
+            ensemble = self.learned(kind)
+            with self.on_unit(ensemble, 1 + draw):
+                found[method] = accuracy(ensemble, episode)
         found["not adapted"] = self.few_steps(episode, 1 + draw, rate=None)
         found["not adapted, then fine-tuned"] = self.few_steps(episode, 1 + draw, rate=self.rate)
         return found
 
     def few_steps(self, episode: Episodes, key: int, rate: float | None) -> float:
         """Adam on the labelled vowels for all calls, on what was learned without shifts."""
-        committee = copy.deepcopy(self.learned("unshifted"))
+        ensemble = copy.deepcopy(self.learned("unshifted"))
         calls = self.talkers.classes * self.machine.layers * len(self.members)
-        with self.on_unit(committee, key):
+        with self.on_unit(ensemble, key):
             if rate is not None:
-                for member in committee.members:
+                for member in ensemble.members:
                     fine_tune(member, episode, CALLS // calls, rate)
-            return accuracy(committee, episode, shifted=False)
+            return accuracy(ensemble, episode, shifted=False)
 
     @functools.cached_property
     def rate(self) -> float:
@@ -253,7 +253,7 @@ def head(system: str, talkers: Talkers, seeds: Sequence[int]) -> dict[str, Any]:
             "Digital parameters are the element-wise scales, a factor for each class, and how far "
             "the mean shift of each formant is trusted.",
             *_chosen(machine, classes),
-            *_committee(members),
+            *_ensemble(members),
         ],
     }
 
@@ -274,7 +274,7 @@ def _chosen(machine: Machine, classes: int) -> list[str]:
     ]
 
 
-def _committee(members: int) -> list[str]:
+def _ensemble(members: int) -> list[str]:
     if members == 1:
         return []
     return [

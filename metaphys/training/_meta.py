@@ -40,19 +40,16 @@ def adjoint_of(config: Config) -> Adjoint:
     return chosen[config.adjoint]
 
 
-def begin_meta(
-    problem: Problem, start: Params, steps: int, sizes: Mapping[str, float] | None = None
-) -> Loop:
+def begin_meta(problem: Problem, start: Params, steps: int, sizes: Mapping[str, float]) -> Loop:
     """Meta-learning begins at ``start``, every step of a parameter with the same size.
 
     Args:
         problem: what is learned on.
         start: the controls.
         steps: of the outer loop.
-        sizes: by parameter; ``None``, for 0.01 of each, where no more than the shape matters.
+        sizes: by parameter.
     """
     config = problem.config
-    sizes = dict.fromkeys(start, 0.01) if sizes is None else sizes
     learned: dict[str, Any] = {"start": start, "rates": tabled(sizes, start, config.adapt_steps)}
     if "twin" in config.learn:
         learned["twin"] = problem.twins.scores()

@@ -58,7 +58,8 @@ def save_model(path: str | Path, config: Config, learned: dict[str, Any]) -> Non
         >>> from metaphys.training._meta import begin_meta
         >>> config = Config()
         >>> problem = build(config)
-        >>> learned = begin_meta(problem, problem.initial, steps=0).learned
+        >>> sizes = dict.fromkeys(problem.initial, 0.1)
+        >>> learned = begin_meta(problem, problem.initial, 0, sizes).learned
         >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> save_model(path, config, learned)
         >>> load_model(path)[0] == config
@@ -96,8 +97,8 @@ def load_model(path: str | Path) -> tuple[Config, Problem, dict[str, Any]]:
     )
     config = saved_config(Config, metadata, path)
     problem = build(config)
-    like = begin_meta(problem, problem.initial, 0).learned
-    return config, problem, load_tree(path, like)
+    begun = begin_meta(problem, problem.initial, 0, dict.fromkeys(problem.initial, 1.0))
+    return config, problem, load_tree(path, begun.learned)
 
 
 def adapt_unit(

@@ -55,7 +55,7 @@ class Phases:
 
     def outer(self, name: str, loop: Loop, step: Callable[[Loop, int], Loop], steps: int) -> Any:
         """One outer loop; what it learned, or the best of it where it was scored."""
-        end: Loop = self._timed(name, loop, step, steps)
+        end: Loop = self.timed(name, loop, step, steps)
         losses = end.losses[:steps].tolist()
         self.curves[name] = {"step": list(range(1, steps + 1)), "loss": losses}
         return end.learned if end.score < 0 else end.best
@@ -64,7 +64,7 @@ class Phases:
         """Training until it is flat."""
         begun, step, epochs = training
         limit, each = training.limit, epochs.steps
-        end: Flat = self._timed(name, begun, step, limit, until=lambda timed: ended(timed.loop))
+        end: Flat = self.timed(name, begun, step, limit, until=lambda timed: ended(timed.loop))
         accuracy = courses(end)
         done = max(map(len, accuracy))
         self.curves[name] = {
@@ -74,7 +74,9 @@ class Phases:
         }
         return end
 
-    def _timed(self, name: str, loop: Any, step: Any, steps: int, **given: Any) -> Any:
+    def timed(self, name: str, loop: Any, step: Any, steps: int, **given: Any) -> Any:
+        """One phase whose seconds are told; its state at the end."""
+
         def timed(state: Timed, index: int) -> Timed:
             began = time.perf_counter()
             loop = step(state.loop, index)

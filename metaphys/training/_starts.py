@@ -104,7 +104,7 @@ def _meta_learned(problem: Problem, phases: Phases) -> dict[str, Any]:
     config, steps = problem.config, problem.config.population_steps
     step = _outer.population_step(problem, "warm", steps, TUNED[config.system].warm)
     warm = phases.trained("warm start", problem.initial, step, steps)
-    sizes = phases("first step sizes", *first_rates(problem, warm))
+    sizes = phases.timed("first step sizes", *first_rates(problem, warm))
     steps = config.meta_steps
     chosen = selecting(
         meta_step(problem, steps),

@@ -12,7 +12,7 @@ import torch
 from metaphys.cli import main
 from metaphys.cli._devices import named_device
 from metaphys.training import Config, build, save_model
-from metaphys.training._meta import begin_meta
+from tests.training.runs import uniform
 
 MINE = """
 import time
@@ -84,7 +84,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Config(system="plate", labels=4, adapt_steps=1, queries=1)
     problem = build(config)
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(path, config, begin_meta(problem, problem.initial, 0).learned)
+    save_model(path, config, uniform(problem, 0).learned)
     torch.set_default_dtype(before)
     return path
 

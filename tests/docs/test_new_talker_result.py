@@ -219,7 +219,7 @@ def test_units_that_choose_are_not_those_that_judge(root: Path, talkers: Any) ->
     assert (judging - choosing).abs().max() > 0.1 * judging.std()
 
 
-def test_a_committee_is_the_mean_of_what_its_members_say(talkers: Any) -> None:
+def test_an_ensemble_is_the_mean_of_what_its_members_say(talkers: Any) -> None:
     machine = small(members={7: 2}, inner={7: 0}, steps_on_twin={7: 0})
     experiment = script.Experiment(machine, talkers, 0)
     alone = script.Experiment(dataclasses.replace(machine, members={7: 1}), talkers, 0)
@@ -236,13 +236,13 @@ def test_a_committee_is_the_mean_of_what_its_members_say(talkers: Any) -> None:
     assert controllers.accuracy(both, episode) == pytest.approx(float(said), abs=1e-6)
 
 
-def test_a_committee_calls_every_layer_of_its_unit_for_each_member(talkers: Any) -> None:
+def test_an_ensemble_calls_every_layer_of_its_unit_for_each_member(talkers: Any) -> None:
     machine = small(members={7: 3}, steps_on_twin={7: 0})
     experiment = script.Experiment(machine, talkers, 0)
-    committee, episode = experiment.learned("in silico"), talkers.episode("m03")
+    ensemble, episode = experiment.learned("in silico"), talkers.episode("m03")
     layers = experiment.layers(1)
-    with script.run_on(committee, *layers * 3):
-        controllers.accuracy(committee, episode)
+    with script.run_on(ensemble, *layers * 3):
+        controllers.accuracy(ensemble, episode)
     heard_once = len(episode.inputs[0])
     assert [layer.device.calls for layer in layers] == [3 * heard_once] * 2
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from metaphys.training import Config, RunDirectory
+from metaphys.training._loop import Loop
+from metaphys.training._meta import begin_meta
+from metaphys.training._problem import Problem
 
 METHODS = {
     # name: (mean accuracy, device calls)
@@ -27,6 +30,11 @@ METHODS = {
     "meta-learned": (0.85, 250),
     "full training": (0.92, 32_000),
 }
+
+
+def uniform(problem: Problem, steps: int, size: float = 0.03) -> Loop:
+    """Meta-learning at its beginning, with one size for all steps."""
+    return begin_meta(problem, problem.initial, steps, dict.fromkeys(problem.initial, size))
 
 
 def rows(seed: int = 0, units: int = 4, reached: float = 0.85) -> list[dict[str, Any]]:

@@ -35,12 +35,13 @@ from metaphys.training._experiment import Comparison
 from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._loop import begin, check_finite, value_and_grad
-from metaphys.training._meta import begin_meta, learned_rule
+from metaphys.training._meta import learned_rule
 from metaphys.training._outer import BATCH, nominal_step
 from metaphys.training._phases import Phases
 from metaphys.training._starts import ANOTHER, VALIDATION, held_out_units, learn
 from tests._runs.stopping import failing_at_every, finished_in_parts, killed_and_resumed
 from tests.training.blind import blind, units_asked_for
+from tests.training.runs import uniform
 
 TINY = Config(
     units=2,
@@ -148,7 +149,7 @@ def test_meta_gradient_equals_central_differences_of_the_surrogate() -> None:
     torch.set_default_dtype(torch.float64)
     problem = build(TINY)
     x, y = draw_samples(problem.data.train, 2, 10, "test")
-    learned = begin_meta(problem, problem.initial, 1).learned
+    learned = uniform(problem, 1).learned
     fleet = problem.fleet([20_000, 20_001], "test")
     ((device,),) = fleet.groups
     model = Surrogate(PhysicsAware(device, problem.twins.nominal[0]))

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import metaphys
-from metaphys.training import Config, adapt, build, cross_entropy
+from metaphys._runs import Silent
+from metaphys.training import (
+    Config,
+    RunDirectory,
+    TrainConfig,
+    adapt,
+    build,
+    cross_entropy,
+    load_model,
+    meta_train,
+    train,
+)
 from metaphys.training._adaptation import LOSSES
 from metaphys.training._draws import Params, draw_samples, draw_units
 from metaphys.training._first_rates import BEARABLE, FACTORS, LONGEST, first_rates, floats
 from metaphys.training._loop import begin
+from metaphys.training._meta import tabled
 from metaphys.training._outer import population_step
 from metaphys.training._problem import Problem
 from metaphys.training._tuned import TUNED
@@ -117,13 +131,89 @@ def test_a_start_that_bears_nothing_gets_the_shortest_steps(monkeypatch: Any) ->
     sizes = chosen_rates(problem, problem.initial)
     shortest = LONGEST * FACTORS[-1] * FACTORS[-1]
     assert sizes == pytest.approx(dict.fromkeys(problem.initial, shortest))
+    start = {name: value * float("nan") for name, value in problem.initial.items()}
+    monkeypatch.undo()
+    with pytest.raises(FloatingPointError, match="`loss` must be finite"):
+        chosen_rates(problem, start)
 
 
-def test_devices_are_not_asked() -> None:
+def test_devices_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """In ngspice a try would take minutes: simulated units say enough."""
     config = dataclasses.replace(SMALL, system="circuit", noise=0.0)
     expected = chosen_rates(build(config), build(config).initial)
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("a unit in ngspice was made")
+
+    monkeypatch.setattr("metaphys.training._problem.in_ngspice", refused)
     problem = dataclasses.replace(
         build(config), config=dataclasses.replace(config, device="spice", learned_on="device")
     )
     assert chosen_rates(problem, problem.initial) == expected
+    with pytest.raises(AssertionError, match="in ngspice was made"):
+        problem.fleet([0], "test")
+
+
+TINY = dataclasses.replace(
+    SMALL,
+    system="plate",
+    learn=("start",),
+    nominal_steps=1,
+    population_steps=2,
+    meta_steps=1,
+    full_epochs=1,
+    epoch_steps=1,
+    classical_units=1,
+    twin_steps=1,
+)
+
+
+def test_meta_learning_begins_with_what_was_chosen(tmp_path: Path) -> None:
+    """Where step sizes are not learned they are still the chosen ones at the end."""
+    run = RunDirectory(tmp_path / "run", TINY.to_json())
+    meta_train(TINY, run, Silent(), grid={("SGD", "cross entropy"): (0.1,)})
+    _, problem, learned = load_model(run.path / "model.safetensors")
+    sizes = stored(run.path / "checkpoints" / "first-step-sizes.safetensors", problem)
+    assert len(set(sizes.values())) > 1
+    for name, rates in learned["rates"].items():
+        torch.testing.assert_close(rates.exp(), torch.full_like(rates, sizes[name]))
+
+
+def stored(checkpoint: Path, problem: Problem) -> dict[str, float]:
+    """The sizes that a phase left, whatever stands around them."""
+    found = load_file(checkpoint)
+    names = {n: next(key for key in found if key.endswith(f"/{n}")) for n in problem.initial}
+    return {name: float(found[key]) for name, key in names.items()}
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_trained_network_leaves_what_was_chosen(
+    tmp_path: Path, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the choice was stopped between two parameters and resumed."""
+    config = TrainConfig(system="plate", layers=1, batch=4).quick()
+    run = RunDirectory(tmp_path / "run", config.to_json())
+    if stopped:
+        module, asked = "metaphys.training._first_rates.tabled", []
+
+        def interrupted(*given: Any) -> Any:
+            asked.append(given)
+            if len(asked) == 8:
+                raise KeyboardInterrupt
+            return tabled(*given)
+
+        monkeypatch.setattr(module, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run, Silent())
+        monkeypatch.undo()
+        assert not (run.path / "model.safetensors").exists()
+        run = RunDirectory(tmp_path / "run", config.to_json(), resume=True)
+    train(config, run, Silent())
+    other, problem, learned = load_model(run.path / "model.safetensors")
+    assert other == other.quick()  # as short as the training was
+    sizes = chosen_rates(problem, learned["start"])
+    assert len(set(sizes.values())) > 1
+    file = "step-sizes-for-other-units.safetensors"
+    assert stored(run.path / "checkpoints" / file, problem) == sizes
+    for name, rates in learned["rates"].items():
+        torch.testing.assert_close(rates.exp(), torch.full_like(rates, sizes[name]))

@@ -45,8 +45,9 @@ from metaphys.training._fleet import running
 from metaphys.training._judge import fine_tuning, judge
 from metaphys.training._kinds import KINDS, PULSES
 from metaphys.training._loop import begin
-from metaphys.training._meta import begin_meta, learned_rule, measured_rows, meta_step
+from metaphys.training._meta import learned_rule, measured_rows, meta_step
 from metaphys.training._outer import full_training, population_step
+from tests.training.runs import uniform
 
 SMALL = Config(
     system="circuit",
@@ -110,7 +111,7 @@ def test_every_phase_lowers_nothing_to_nan_and_calls_what_it_says(system: str) -
     for learned, start in pairs:
         assert all(value.isfinite().all() for value in learned.values())
         assert any(not learned[name].equal(start[name]) for name in start)
-    first = begin_meta(problem, problem.initial, 3)
+    first = uniform(problem, 3)
     assert set(first.learned) == {"start", "rates", "twin", "samples"}
     assert "1.weight" in first.learned["start"]
     learned = meta_step(problem, 3)(first, 0).learned
@@ -123,7 +124,7 @@ def test_every_phase_lowers_nothing_to_nan_and_calls_what_it_says(system: str) -
 @pytest.mark.parametrize("kind", ["start", "rates", "twin", "samples"])
 def test_what_is_not_to_be_learned_stays(kind: str) -> None:
     problem = build(small(learn=(kind,)))
-    first = begin_meta(problem, problem.initial, 3)
+    first = uniform(problem, 3)
     learned = meta_step(problem, 3)(first, 0).learned
     for name, each in first.learned.items():
         same = all(learned[name][n].equal(value) for n, value in each.items())
@@ -138,7 +139,7 @@ def test_exact_adjoints_give_the_same_outer_step(adjoint: Any) -> None:
     def stepped(adjoint: Any) -> list[Tensor]:
         config = dataclasses.replace(problem.config, adjoint=adjoint)
         other = dataclasses.replace(problem, config=config)
-        first = begin_meta(other, problem.initial, 3)
+        first = uniform(other, 3)
         found = meta_step(other, 3)(first, 0)
         return [*optree.tree_leaves(found.learned), found.losses[0]]
 
@@ -154,7 +155,7 @@ def test_the_gradient_by_a_twins_mismatch_is_that_of_central_differences() -> No
     problem = build(small(noise=0.0, learn=("start", "rates", "twin", "samples")))
     x, y = draw_samples(problem.data.train, 1, 7, "test")
     fleet = problem.fleet([20_000], "test")
-    learned = begin_meta(problem, problem.initial, 1).learned
+    learned = uniform(problem, 1).learned
     learned["twin"] = {"0": 0.3 * torch.randn_like(learned["twin"]["0"])}
     drives = []
     unit = problem.populations[0].simulated(20_000)
@@ -378,7 +379,7 @@ def test_units_in_ngspice_are_taken_one_after_the_other() -> None:
         expected = same.measure(drives.expand(2, *drives.shape), {})[unit]
         error = (device.measure(drives, {}) - expected).norm() / expected.norm()
         assert error < 0.03
-    first = begin_meta(problem, problem.initial, 2)
+    first = uniform(problem, 2)
     learned = meta_step(problem, 2)(first, 0).learned
     assert all(value.isfinite().all() for value in optree.tree_leaves(learned))
 
@@ -419,7 +420,7 @@ def test_places_may_be_words(tmp_path: Path) -> None:
     config = small(system="plate", judged=3)
     problem = build(config)
     file, output = str(tmp_path / "model.safetensors"), str(tmp_path / "controls.safetensors")
-    save_model(file, config, begin_meta(problem, problem.initial, 0).learned)
+    save_model(file, config, uniform(problem, 0).learned)
     assert load_model(file)[0] == config
     assert adapt_unit(file, unit=20_000, output=output)["output"] == Path(output)
     run = RunDirectory(str(tmp_path / "run"), config.to_json())

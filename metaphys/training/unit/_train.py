@@ -119,9 +119,8 @@ class Training:
         self.row(method, labels, calls, accuracy(classes, machine.data.test))
         return params, classes
 
-    def save(self, params: Params) -> None:
-        """Write what was trained; and, with step sizes that others bear, as a model to adapt."""
-        save_network(self.run.path, self.machine, params)
+    def for_others(self, params: Params) -> None:
+        """Write what was trained as a model to adapt, with step sizes that other units bear."""
         others = on_others(self.machine)
         if others is None:
             return
@@ -193,7 +192,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     training.fit()
     machine = training.machine
     params, classes = training.main()
-    training.save(params)
+    save_network(run.path, machine, params)
     training.baselines()
     run.write_json("curves.json", training.curves)
     physical, digital = machine.counted()
@@ -210,6 +209,7 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
     }
     run.write_json("summary.json", summary)
     run.write_metrics(training.rows)
+    training.for_others(params)
     return training.rows
 
 

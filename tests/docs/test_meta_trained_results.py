@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,15 @@ def test_every_stored_result_has_a_place() -> None:
         page = script.page_of(name)
         mark = "table" if page != script.HOW_TO else name
         assert f"<!-- {mark} -->\n" in page.read_text()
+
+
+def test_every_place_shows_the_stored_result() -> None:
+    found = re.findall(r"<!-- (\S+) -->\n(.*?)<!-- end -->", script.HOW_TO.read_text(), re.DOTALL)
+    assert len(found) >= 4
+    for name, shown in found:
+        stored = json.loads((script.HERE / f"{name}.json").read_text())
+        assert f"`{stored['command']}`" in shown and f"revision {stored['commit']})" in shown
+        (own,) = re.findall(r"\| \*\*meta-learned\*\* \| (\S+) ± (\S+) \|", shown)
+        assert own == tuple(f"{100 * stored[key]:.1f}" for key in ("mean", "interval"))
+        for method, mean in stored["baselines"].items():
+            assert re.search(rf"\n\| {re.escape(method)} \| {100 * mean:.1f} [|±]", shown), method

@@ -208,8 +208,8 @@ def train(config: TrainConfig, run: RunDirectory, progress: Progress) -> list[di
         "twin": fitted(training.fitting),
     }
     run.write_json("summary.json", summary)
-    run.write_metrics(training.rows)
     training.for_others(params)
+    run.write_metrics(training.rows)  # last: a run that has it is whole
     return training.rows
 
 

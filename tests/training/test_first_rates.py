@@ -16,6 +16,8 @@ from metaphys.training import (
     Config,
     RunDirectory,
     TrainConfig,
+    _first_rates,
+    _problem,
     adapt,
     build,
     cross_entropy,
@@ -121,13 +123,12 @@ def test_a_head_behind_the_physics_takes_shorter_steps_than_the_physics() -> Non
 def test_a_start_that_bears_nothing_gets_the_shortest_steps(monkeypatch: Any) -> None:
     """And what is not finite is not bearable."""
     problem = build(SMALL)
-    module = "metaphys.training._first_rates.adapted_loss"
 
     def hopeless(problem: Any, learned: Any, apply: Any, x: Any, y: Any) -> Any:
         moved = torch.stack([rates.exp().sum() for rates in learned["rates"].values()]).sum()
         return torch.where(moved > 0, torch.tensor(float("nan")), torch.tensor(1.0)) + 0 * x.sum()
 
-    monkeypatch.setattr(module, hopeless)
+    monkeypatch.setattr(_first_rates, "adapted_loss", hopeless)
     sizes = chosen_rates(problem, problem.initial)
     shortest = LONGEST * FACTORS[-1] * FACTORS[-1]
     assert sizes == pytest.approx(dict.fromkeys(problem.initial, shortest))
@@ -145,7 +146,7 @@ def test_devices_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> Any:
         raise AssertionError("a unit in ngspice was made")
 
-    monkeypatch.setattr("metaphys.training._problem.in_ngspice", refused)
+    monkeypatch.setattr(_problem, "in_ngspice", refused)
     problem = dataclasses.replace(
         build(config), config=dataclasses.replace(config, device="spice", learned_on="device")
     )
@@ -194,7 +195,7 @@ def test_a_trained_network_leaves_what_was_chosen(
     config = TrainConfig(system="plate", layers=1, batch=4).quick()
     run = RunDirectory(tmp_path / "run", config.to_json())
     if stopped:
-        module, asked = "metaphys.training._first_rates.tabled", []
+        asked = []
 
         def interrupted(*given: Any) -> Any:
             asked.append(given)
@@ -202,7 +203,7 @@ def test_a_trained_network_leaves_what_was_chosen(
                 raise KeyboardInterrupt
             return tabled(*given)
 
-        monkeypatch.setattr(module, interrupted)
+        monkeypatch.setattr(_first_rates, "tabled", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(config, run, Silent())
         monkeypatch.undo()

@@ -275,7 +275,10 @@ def rivals(stated: Prior, guess: Prior, begun: str = "in silico") -> dict[str, R
         guess: of the twin whose prior is learned.
         begun: the start that ours begins at.
     """
-    found = {"": Rival(stated._replace(draws=0))}
+    alone = stated._replace(draws=0)
+    found = {"": Rival(alone)}
+    if begun != "in silico":
+        found[f", {begun}"] = Rival(alone, begun)
     if stated.draws:
         found[f" from the nearest of {stated.draws} draws"] = Rival(stated)
     if guess.unknowns is not stated.unknowns:

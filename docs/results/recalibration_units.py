@@ -197,7 +197,7 @@ class Experiment:
                     measured = self.setting.measurements(unit, budget)
                     known = gauss_newton(guess, measured, budget, draws=guess.draws)
                     start = self.start(kind, 0)
-                    params = on_twin(self.setting, start, known, (0, unit))
+                    params = on_twin(self.setting, start, known.twin, (0, unit))
                     self.add(method, 0, unit, known.calls, params)
 
     def fine_tuned(self, units: Sequence[int]) -> None:

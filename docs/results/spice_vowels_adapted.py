@@ -186,7 +186,7 @@ class Case:
         """Gauss-Newton under twice the stated spread, noise estimated; then its best twin."""
         known = gauss_newton(self.setting.guess, self.measured(unit), BUDGET)
         key = (self.seed, self.split, unit, "classical")
-        return known.calls, on_twin(self.setting, self.start, known, key)
+        return known.calls, on_twin(self.setting, self.start, known.twin, key)
 
     def in_silico(self) -> float:
         """Accuracy of the start on the circuit that it was trained on."""

@@ -12,7 +12,7 @@ from metaphys._runs._shape import EACH, RESUMED, check_like
 from metaphys._runs._stored import read_json
 from metaphys.training._config import Config
 from metaphys.training._options import Kind
-from metaphys.training._results import SWEEPS, Run
+from metaphys.training._results import SWEEPS, TWIN_STARTS, Run
 
 SECONDS = {EACH: 0.0}
 """How the times in a ``summary.json`` are kept, by phase."""
@@ -98,7 +98,8 @@ def read_phases(path: Path) -> dict[str, Any]:
 
 
 def _check_summary(path: Path, summary: Mapping[str, Any], steps: int) -> None:
-    like = {"courses": {EACH: COURSE}, "seconds": SECONDS, **dict.fromkeys(SWEEPS, SWEEP)}
+    like: dict[str, Any] = {"courses": {EACH: COURSE}, "seconds": SECONDS, TWIN_STARTS: {EACH: 0.0}}
+    like |= dict.fromkeys(SWEEPS, SWEEP)
     # A run of an older version has fewer.
     check_like(summary, {name: like[name] for name in like if name in summary}, path)
     for name, course in summary.get("courses", {}).items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metaphys._runs._page import drawn, write_sections
 from metaphys.training._findings import META, headline
 from metaphys.training._reading import read_run
-from metaphys.training._results import FULL, SWEEPS, Group, Run, groups
+from metaphys.training._results import FULL, SWEEPS, TWIN_STARTS, Group, Run, groups
 from metaphys.training._statistics import Method
 from metaphys.training._tables import COSTS, difference_rows, method_row, shared
 
@@ -84,6 +84,10 @@ def _more(run: Run) -> dict[str, Any]:
         for entry, start in SWEEPS.items()
         if entry in run.summary
     }
+    if tried := run.summary.get(TWIN_STARTS):
+        best = max(tried, key=tried.__getitem__)
+        listed = ", ".join(f"{name} {100 * value:.1f} %" for name, value in tried.items())
+        more["start of the fitted twin, chosen"] = f"{best} (validation units: {listed})"
     if "device_calls_total" in run.summary:
         more["device calls in all"] = f"{run.summary['device_calls_total']:,}"
     return more

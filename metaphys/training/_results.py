@@ -27,6 +27,9 @@ SWEEPS = {
 }
 """Entries of ``summary.json``, and the start that each was tuned for."""
 
+TWIN_STARTS = "fitted_twin_starts"
+"""Entry of ``summary.json``: by start, where training on a twin ended on validation units."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -91,7 +91,7 @@ def test_training_is_on_the_most_probable_twin_after_what_can_be_cancelled() -> 
     start = setting.initial(0)
     corrected = cancelled(start, known.twin[0].mismatch.coupling, limit=4.0)
     expected = trained(setting, corrected, always(known.twin), ("a test",))
-    found = on_twin(setting, start, known, ("a test",))
+    found = on_twin(setting, start, known.twin, ("a test",))
     assert all(found[name].equal(expected[name]) for name in start)
     assert not any(found[name].equal(corrected[name]) for name in start)
 

@@ -10,7 +10,7 @@ from metaphys.training._draws import Params
 from metaphys.training.recalibration._measurement import Measurement
 from metaphys.training.recalibration._prior import LEAST, Prior
 from metaphys.training.recalibration._recalibrate import Known, trained
-from metaphys.training.recalibration._setting import Setting
+from metaphys.training.recalibration._setting import Setting, Unit
 from metaphys.training.recalibration._start import always
 
 STEPS = 15
@@ -67,16 +67,16 @@ def _fitted(guess: Prior, layer: Measurement, share: int, draws: int) -> Posteri
     return fit(max(min(guess.noise, left), LEAST * guess.noise), first)
 
 
-def on_twin(setting: Setting, start: Params, known: Known, key: tuple[object, ...]) -> Params:
-    """The start, corrected where it can be, trained on the most probable twin alone.
+def on_twin(setting: Setting, start: Params, twin: Unit, key: tuple[object, ...]) -> Params:
+    """The start, corrected where it can be, trained on one twin alone.
 
     Example:
         >>> from metaphys.training.recalibration import RecalibrationConfig, build
         >>> setting = build(RecalibrationConfig(batch=10, twin_steps=2))
         >>> known = gauss_newton(setting.guess, setting.measurements(20_000, 8), 8)
-        >>> adapted = on_twin(setting, setting.initial(0), known, ("an example",))
+        >>> adapted = on_twin(setting, setting.initial(0), known.twin, ("an example",))
         >>> list(adapted)
         ['layers.0.controls.coupling', 'layers.0.controls.force']
     """
-    params = start if setting.correct is None else setting.correct(start, known.twin)
-    return trained(setting, params, always(known.twin), key)
+    params = start if setting.correct is None else setting.correct(start, twin)
+    return trained(setting, params, always(twin), key)

@@ -47,7 +47,7 @@ def classical(setting: Setting, start: Params, draws: int) -> Attempts:
         for budget in config.budgets:
             began = time.perf_counter()
             known = gauss_newton(setting.guess, measured, budget, draws=draws)
-            params = on_twin(setting, start, known, (config.seed, unit))
+            params = on_twin(setting, start, known.twin, (config.seed, unit))
             found.append(Attempt(params, 0, known.calls, time.perf_counter() - began))
         return found
 

@@ -127,6 +127,14 @@ def test_what_the_nominal_twin_leaves_out_is_told_to_one_rival_alone() -> None:
     assert settings.richer(plate) is plate
     names = list(units_run.rivals(plate.guess, plate.guess))
     assert names == ["", " from the nearest of 1000 draws"]
+    begun = units_run.rivals(nominal.guess, found.guess, "population start")
+    starts = {name: rival.start for name, rival in begun.items()}
+    assert starts == {
+        "": "in silico",
+        ", population start": "population start",
+        " of the richer twin": "in silico",
+        " of the richer twin, population start": "population start",
+    }
 
 
 def test_amplifiers_bound_what_goes_in_and_what_comes_out() -> None:

@@ -58,6 +58,7 @@ wherever it is stopped, every method has been on some units."""
 FINE_STEPS = 5
 RATES = {"SGD": (0.03, 0.3, 3.0), "Adam": (0.003, 0.01, 0.03)}
 TUNING = 3
+POPULATION = "population start"
 ANOTHER = 5
 """The training unit whose weights are moved."""
 
@@ -103,7 +104,7 @@ class Experiment:
         if file.exists():
             return load_tree(file, initial)
         units, steps = always(self.setting.nominal), config.start_steps
-        if kind == "population start":
+        if kind == POPULATION:
             units = self.population(seed, kind)
         else:
             steps = NOMINAL_STEPS.get(config.system, steps)
@@ -155,7 +156,7 @@ class Experiment:
 
     def zero_shot(self, unit: int, seed: int) -> None:
         """Starts as they are, and what was made for another unit."""
-        for kind in ("in silico", "population start"):
+        for kind in ("in silico", POPULATION):
             if not self.has(kind, seed, unit):
                 self.add(kind, seed, unit, 0, self.start(kind, seed))
         if seed == 0 and not self.has("another unit's", seed, unit):
@@ -203,7 +204,7 @@ class Experiment:
     def fine_tuned(self, units: Sequence[int]) -> None:
         """A few physics-aware steps on labels, as many calls; the rate is a tuning unit's best."""
         tuning = [VALIDATION_UNITS + n for n in range(TUNING)]
-        for kind in ("in silico", "population start"):
+        for kind in ("in silico", POPULATION):
             method = f"{kind} + fine-tuning, {self.config.budgets[-1]} calls"
             if all(self.has(method, 0, unit) for unit in units):
                 continue
@@ -275,13 +276,12 @@ def rivals(stated: Prior, guess: Prior, begun: str = "in silico") -> dict[str, R
         guess: of the twin whose prior is learned.
         begun: the start that ours begins at.
     """
-    alone = stated._replace(draws=0)
-    found = {"": Rival(alone)}
-    if begun != "in silico":
-        found[f", {begun}"] = Rival(alone, begun)
+    alone = Rival(stated._replace(draws=0))
+    found = {"": alone}
     if stated.draws:
         found[f" from the nearest of {stated.draws} draws"] = Rival(stated)
     if guess.unknowns is not stated.unknowns:
+        found[f", {POPULATION}"] = alone._replace(start=POPULATION)
         found[" of the richer twin"] = Rival(guess)
         if begun != "in silico":
             found[f" of the richer twin, {begun}"] = Rival(guess, begun)

@@ -120,9 +120,15 @@ def test_what_the_nominal_twin_leaves_out_is_told_to_one_rival_alone() -> None:
     """Of circuits behind amplifiers; a plate's twin leaves nothing out, its rival searches."""
     nominal = settings.build_setting(RecalibrationConfig(system="circuit", layers=1, judged=30))
     found = settings.richer(nominal)
-    first, second = units_run.rivals(nominal.guess, found.guess).values()
-    told = set(second.guess.unknowns.names) - set(first.guess.unknowns.names)
-    assert told == {"source", "reading"} and first.start == second.start == "in silico"
+    rivals = units_run.rivals(nominal.guess, found.guess)
+    alone, begun, told = rivals.values()
+    new = set(told.guess.unknowns.names) - set(alone.guess.unknowns.names)
+    assert new == {"source", "reading"} and begun.guess == alone.guess
+    assert [each.start for each in rivals.values()] == [
+        "in silico",
+        "population start",
+        "in silico",
+    ]
     plate = build(RecalibrationConfig(system="plate", layers=1, judged=30))
     assert settings.richer(plate) is plate
     names = list(units_run.rivals(plate.guess, plate.guess))

@@ -56,7 +56,8 @@ def start_step(
     hardware. Starts differ by more than fits do: on crystals training on the twin of a unit ends at
     94 % from the population start and, of one seed, at 58 % from the in-silico one.
 
-    The state is the accuracy on samples that judge nothing, (S, V) float64.
+    The state is the accuracy on validation samples, (S, V) float64. Where a data set has no others
+    than those of training, which the twin is trained on, all starts that learn them tie.
     """
     problem = problem.simulated
     key = (problem.config.seed, "start of the fitted twin")

@@ -20,23 +20,7 @@ from metaphys.training._report import write_report
 from metaphys.training._starts import learn
 from metaphys.training.recalibration import on_twin
 
-TINY = Config(
-    system="plate",
-    units=1,
-    labels=4,
-    queries=3,
-    adapt_steps=1,
-    meta_units=1,
-    nominal_steps=2,
-    population_steps=2,
-    meta_steps=1,
-    full_epochs=1,
-    epoch_steps=1,
-    twin_steps=3,
-    classical_units=1,
-    judged=20,
-    noise=0.0,
-)
+TINY = Config(system="plate", noise=0.0).quick()
 
 
 @pytest.fixture(autouse=True)

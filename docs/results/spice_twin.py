@@ -13,6 +13,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ FRESH, HIGH, NOISE = 20, 2.0, 0.01
 COLDEST, HOTTEST, ROOM = -20.0, 60.0, 27.0
 STEPS = {"2 steps": 2, "until it is flat": 30}
 SPREAD = CircuitSpread(Is=0.0)
+COMBINATIONS: dict[str, Callable[[dict[str, float]], float]] = {
+    "L C": lambda of: of["L"] * of["C"],
+    "R C": lambda of: of["R"] * of["C"],
+    "Rb / R": lambda of: of["Rb"] / of["R"],
+    "L": lambda of: of["L"],
+    "R": lambda of: of["R"],
+}
+"""The first three can be told; L and R alone only up to a common scale of the impedances."""
 
 
 def drawn(seed: int) -> Circuit:
@@ -56,9 +65,30 @@ def expected() -> tuple[Circuit, dict[str, torch.Tensor]]:
     return Circuit(mismatch=CircuitMismatch(temperature=mean)), deviations
 
 
-def judge(seed: int) -> dict[str, float]:
-    """Errors of one unit's twins on fresh drives, as parts of the readouts."""
-    netlist, temperature = circuit_netlist(drawn(seed))
+def combinations(unit: Circuit, twin: Circuit) -> dict[str, float]:
+    """How far off a twin is in what voltages tell of the components, and in two of them alone.
+
+    Voltages leave a common factor of all resistances, L and 1/C open. R is all that is in series
+    with L. The logarithm of the twin's to the unit's.
+    """
+    ours, theirs = components(twin), components(unit)
+    return {label: math.log(of(ours) / of(theirs)) for label, of in COMBINATIONS.items()}
+
+
+def components(circuit: Circuit) -> dict[str, float]:
+    """In Ω, H and F; R is R1 + RL."""
+    nominal, mismatch = circuit.components, circuit.mismatch
+    found = {
+        name: getattr(nominal, name) * (1 + float(getattr(mismatch, name) or 0))  # None: none
+        for name in ("R1", "RL", "Rb", "L", "C")
+    }
+    return found | {"R": found["R1"] + found["RL"]}
+
+
+def judge(seed: int) -> dict[str, Any]:
+    """Errors of one unit's twins on fresh drives, as parts of the readouts, and of components."""
+    unit = drawn(seed)
+    netlist, temperature = circuit_netlist(unit)
     device = SpiceDevice(netlist, temperature=temperature, processes=1)
     nominal, prior = expected()
     drives = random_drives(device.ports, 1, low=-HIGH, high=HIGH, seed=seed)
@@ -67,10 +97,14 @@ def judge(seed: int) -> dict[str, float]:
     noise = NOISE * float(readout.square().mean().sqrt())
     white = torch.randn(readout.shape, generator=generator("noise", seed), dtype=torch.float64)
     noisy = readout + noise * white.to(readout)
-    found = {"uncalibrated": nrmse(nominal(fresh, {}), clean)}
+    found: dict[str, Any] = {
+        "uncalibrated": nrmse(nominal(fresh, {}), clean),
+        "off": {"uncalibrated": combinations(unit, nominal)},
+    }
     for name, steps in STEPS.items():
         fitted = calibrate(nominal, drives, noisy, prior=prior, noise=noise, steps=steps)
         found[name] = nrmse(fitted.twin(fresh, {}), clean)
+        found["off"][name] = combinations(unit, fitted.twin)
     return found
 
 
@@ -124,6 +158,13 @@ def stored(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 (f"{kind}, worst", max(by[kind])),
             )
             if name != "2 steps, median"
+        },
+        "components": {
+            kind: {
+                label: math.sqrt(statistics.fmean(row["off"][kind][label] ** 2 for row in rows))
+                for label in COMBINATIONS
+            }
+            for kind in kinds
         },
         "physical_parameters": len(expected()[1]),
         "digital_parameters": 0,
